@@ -1,0 +1,99 @@
+package org.llmcore.op;
+
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+/// Matrix product with transposition as a flag.
+///
+///     y (+)= alpha · op(a) · op(b)              op(x) = x or xᵀ over the last two dimensions
+///     y = a·b      da = dy·bᵀ      db = aᵀ·dy
+///     y = a·bᵀ     da = dy·b       db = dyᵀ·a       (a linear layer: x (T,K), w (N,K))
+///
+/// | tensor | shape                     | dtype         | role           |
+/// |--------|---------------------------|---------------|----------------|
+/// | y      | (…,M,N)                   | f32 bf16 f16  | written, added |
+/// | a      | (…,M,K), (…,K,M) if ta    | f32 bf16 f16  | read, saved    |
+/// | b      | (…,K,N), (…,N,K) if tb    | f32 bf16 f16  | read, saved    |
+///
+/// Where y has two dimensions, a and b are matrices of `rows()` by `columns()`, so batch dimensions of a gradient sum;
+/// where b has two, y and a are. Otherwise leading dimensions must be equal and each is a product of its own.
+///
+/// Order of the sum over k in f32, part of the meaning:
+/// - `a·bᵀ`: rule 3 of `Kernel`, 16 partial sums and a tree, from 0; then `y = alpha·s` or `fma(alpha, s, y)`.
+/// - otherwise: rule 2, one chain `acc = fma(alpha·a, b, acc)` in ascending k that starts from y when adding, else from 0.
+///
+/// 2MNK flops per product. Deterministic.
+public sealed interface MatMul extends Kernel {
+  /// @throws IllegalArgumentException if the shapes do not fit; names all three
+  record Product(Sink y, Tensor a, Tensor b, boolean ta, boolean tb, float alpha) implements MatMul {
+    public Product {
+      Check.that(y.wanted(), "MatMul needs a destination");
+      Check.floating("MatMul a or b", a, b);
+      Check.floating("MatMul y", y);
+      var s = y.tensor().shape();
+      boolean flat = s.rank() == 2 || b.shape().rank() == 2 && !ta;
+      boolean fits = a.shape().rank() >= 2 && b.shape().rank() >= 2 && s.rank() >= 2;
+      if (fits && !flat) {
+        fits = a.shape().rank() == s.rank() && b.shape().rank() == s.rank();
+        for (int i = 0; fits && i < s.rank() - 2; i++) fits = a.dim(i) == s.dim(i) && b.dim(i) == s.dim(i);
+      }
+      if (fits) {
+        int m = flat ? s.rows() : s.dim(-2);
+        int ka = ta ? height(a, flat) : a.columns();
+        int kb = tb ? b.columns() : height(b, flat);
+        fits = (ta ? a.columns() : height(a, flat)) == m && (tb ? height(b, flat) : b.columns()) == s.columns() && ka == kb;
+      }
+      Check.that(fits, "MatMul y%s = a%s%s · b%s%s does not fit", s, a.shape(), ta ? "ᵀ" : "", b.shape(), tb ? "ᵀ" : "");
+    }
+
+    private static int height(Tensor t, boolean flat) {
+      return flat ? t.rows() : t.dim(-2);
+    }
+
+    private boolean flat() {
+      return y.tensor().shape().rank() == 2 || b.shape().rank() == 2 && !ta;
+    }
+
+    /// Independent products.
+    public int batch() {
+      return flat() ? 1 : y.tensor().shape().span(0, y.tensor().shape().rank() - 2);
+    }
+
+    /// Rows of y.
+    public int m() {
+      return y.tensor().rows() / batch();
+    }
+
+    /// Columns of y.
+    public int n() {
+      return y.tensor().columns();
+    }
+
+    /// Length of the sum.
+    public int k() {
+      return ta ? a.rows() / batch() : a.columns();
+    }
+  }
+
+  /// y = a·b, or a·bᵀ with `tb`.
+  static Tensor apply(Pass p, Tensor a, Tensor b, boolean tb) {
+    var dims = a.shape().dims();
+    dims[dims.length - 1] = tb ? b.shape().dim(-2) : b.columns();
+    var y = p.result(a.dtype(), Shape.of(dims), a, b); // (…,M,N)
+    p.run(new Product(Sink.write(y), a, b, false, tb, 1));
+    p.onBackward(
+        y,
+        dy -> {
+          var da = p.sink(a);
+          if (da.wanted()) p.run(new Product(da, dy, b, false, !tb, 1));
+          var db = p.sink(b);
+          if (db.wanted()) p.run(tb ? new Product(db, dy, a, true, false, 1) : new Product(db, a, dy, true, false, 1));
+        });
+    return y;
+  }
+
+  /// y = a·b.
+  static Tensor apply(Pass p, Tensor a, Tensor b) {
+    return apply(p, a, b, false);
+  }
+}

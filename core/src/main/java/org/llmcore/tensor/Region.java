@@ -1,0 +1,165 @@
+package org.llmcore.tensor;
+
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.List;
+
+/// Memory owned by lifetime, not by object: a bump cursor over a few large chunks. Tensors are carved from it and never
+/// freed one by one; `reset` frees all, `release(mark)` frees what was carved since `mark`.
+///
+/// | kind        | made by               | grows | holds bytes | for                                             |
+/// |-------------|-----------------------|-------|-------------|-------------------------------------------------|
+/// | fixed       | `Device.reserve`      | no    | yes         | weights, training state, step, cache            |
+/// | growing     | `Region.growing`      | yes   | yes         | experiments, tests, anything without a plan     |
+/// | measuring   | `Region.measuring`    | yes   | no          | the memory plan: the same code, only counted    |
+///
+/// Every carve is aligned to 64 bytes (a cache line, an AVX-512 vector). Not thread-safe: one thread drives a pass.
+public final class Region implements AutoCloseable {
+  private static final int ALIGNMENT = 64;
+  private static final long FIRST_CHUNK = 1L << 20;
+
+  private record Chunk(long start, long end, long address) {}
+
+  private final String name;
+  private final long limit;
+  private final boolean backed;
+  private final Arena arena;
+  private final List<Chunk> chunks = new ArrayList<>();
+  private Chunk chunk = new Chunk(0, 0, 0);
+  private long cursor;
+  private long high;
+  private int epoch;
+  private boolean closed;
+
+  private Region(String name, long limit, boolean backed) {
+    this.name = name;
+    this.limit = limit;
+    this.backed = backed;
+    this.arena = backed ? Arena.ofShared() : Arena.global();
+  }
+
+  /// A region of exactly `bytes`, allocated (and zeroed) now.
+  /// @throws OutOfMemoryError if the machine refuses
+  public static Region fixed(String name, long bytes) {
+    var r = new Region(name, bytes, true);
+    r.extend(bytes);
+    return r;
+  }
+
+  /// A region that allocates further chunks as needed.
+  public static Region growing(String name) {
+    return new Region(name, Long.MAX_VALUE, true);
+  }
+
+  /// A region without memory that only counts: tensors carved from it have shapes and sizes but must not be read.
+  public static Region measuring(String name) {
+    var r = new Region(name, Long.MAX_VALUE, false);
+    r.chunk = new Chunk(0, Long.MAX_VALUE, ALIGNMENT);
+    r.chunks.add(r.chunk);
+    return r;
+  }
+
+  /// A tensor of undefined content.
+  /// @throws IllegalStateException if a fixed region is too small; names region, need and free bytes
+  public Tensor carve(DType dtype, Shape shape) {
+    return carve(dtype, shape, false);
+  }
+
+  /// A tensor whose gradient is wanted: a trainable parameter.
+  public Tensor parameter(DType dtype, Shape shape) {
+    return carve(dtype, shape, true);
+  }
+
+  Tensor carve(DType dtype, Shape shape, boolean tracked) {
+    if (closed) throw new IllegalStateException("region " + name + " is closed");
+    long bytes = Math.multiplyExact(shape.elements(), dtype.bytes());
+    long padded = align(bytes);
+    if (cursor + padded > chunk.end) advance(padded);
+    long position = cursor;
+    cursor += padded;
+    high = Math.max(high, cursor);
+    return new Tensor(this, position, chunk.address + (position - chunk.start), epoch, dtype, shape, tracked, new Object());
+  }
+
+  /// Bytes that `carve` takes for a tensor of this size.
+  public static long align(long bytes) {
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  }
+
+  private void advance(long padded) {
+    for (var c : chunks) {
+      if (c.start >= chunk.end && c.end - c.start >= padded && c.start >= cursor) {
+        chunk = c;
+        cursor = c.start;
+        return;
+      }
+    }
+    if (limit != Long.MAX_VALUE) {
+      throw new IllegalStateException(
+          "region '%s' is full: %,d bytes needed, %,d of %,d free".formatted(name, padded, limit - cursor, limit));
+    }
+    extend(Math.max(padded, FIRST_CHUNK << Math.min(chunks.size(), 8)));
+  }
+
+  private void extend(long bytes) {
+    long size = Math.max(align(bytes), ALIGNMENT);
+    long start = chunks.isEmpty() ? 0 : chunks.getLast().end;
+    chunk = new Chunk(start, start + size, arena.allocate(size, ALIGNMENT).address());
+    chunks.add(chunk);
+    cursor = start;
+  }
+
+  /// The cursor, to `release` to later.
+  public long mark() {
+    return cursor;
+  }
+
+  /// Frees everything carved since `mark`; those tensors are dead.
+  public void release(long mark) {
+    if (mark > cursor) throw new IllegalArgumentException("mark " + mark + " lies above the cursor " + cursor + " of region " + name);
+    cursor = mark;
+    for (var c : chunks) {
+      if (mark >= c.start && mark <= c.end) {
+        chunk = c;
+        return;
+      }
+    }
+  }
+
+  /// Frees everything; a tensor that is used afterwards is caught by its epoch.
+  public void reset() {
+    release(0);
+    epoch++;
+  }
+
+  /// What this region is for, as memory plans and errors print it.
+  public String name() {
+    return name;
+  }
+
+  /// Bytes carved now.
+  public long used() {
+    return cursor;
+  }
+
+  /// The most bytes ever carved at once.
+  public long high() {
+    return high;
+  }
+
+  /// Whether the tensors carved here have memory behind them.
+  public boolean backed() {
+    return backed;
+  }
+
+  boolean live(long position, long bytes, int epoch) {
+    return !closed && this.epoch == epoch && position + bytes <= cursor;
+  }
+
+  @Override
+  public void close() {
+    if (closed) return;
+    closed = true;
+    if (backed) arena.close();
+  }
+}
