@@ -81,7 +81,7 @@ public sealed interface CrossEntropy extends Kernel {
     int tokens = x.dim(0);
     var loss = p.empty(DType.F32, tokens);
     var dx = p.sink(x);
-    boolean train = p.training();
+    boolean train = p.taped();
     long mark = p.region().mark();
     for (int from = 0; from < tokens; from += chunk) {
       int to = Math.min(tokens, from + chunk);

@@ -26,31 +26,33 @@ public final class Pass {
   private final Map<Object, Boolean> written;
 
   private final boolean training;
+  private final boolean taped;
   private int blocks;
 
-  private Pass(Device device, Region region, Gradients parameters, boolean training) {
+  private Pass(Device device, Region region, Gradients parameters, boolean training, boolean taped) {
     this.device = device;
     this.region = region;
     this.parameters = parameters;
-    this.tape = training ? new ArrayList<>() : List.of();
-    this.grads = training ? new IdentityHashMap<>() : Map.of();
-    this.written = training ? new IdentityHashMap<>() : Map.of();
+    this.tape = taped ? new ArrayList<>() : List.of();
+    this.grads = taped ? new IdentityHashMap<>() : Map.of();
+    this.written = taped ? new IdentityHashMap<>() : Map.of();
     this.training = training;
+    this.taped = taped;
   }
 
   /// A pass without a tape: nothing is saved, no result is tracked.
   public static Pass inference(Device device, Region region) {
-    return new Pass(device, region, new Gradients(region, List.of()), false);
+    return new Pass(device, region, new Gradients(region, List.of()), false, false);
   }
 
   /// A pass with a tape. Parameters not in `parameters` but tracked get a gradient in `region`, read with `grad`.
   public static Pass training(Device device, Region region, Gradients parameters) {
-    return new Pass(device, region, parameters, true);
+    return new Pass(device, region, parameters, true, true);
   }
 
   /// A pass with a tape whose gradients all live in `region`: for experiments and tests.
   public static Pass training(Device device, Region region) {
-    return new Pass(device, region, new Gradients(region, List.of()), true);
+    return new Pass(device, region, new Gradients(region, List.of()), true, true);
   }
 
   public Device device() {
@@ -62,9 +64,14 @@ public final class Pass {
     return region;
   }
 
-  /// Whether this pass keeps a tape.
+  /// Whether this is training: dropout applies. The first trip through a recomputed block trains without a tape.
   public boolean training() {
     return training;
+  }
+
+  /// Whether this pass keeps a tape.
+  public boolean taped() {
+    return taped;
   }
 
   /// An untracked tensor of undefined content.
@@ -81,13 +88,13 @@ public final class Pass {
   public Tensor result(DType dtype, Shape shape, Tensor... inputs) {
     boolean tracked = false;
     for (var t : inputs) tracked |= t.tracked();
-    return region.carve(dtype, shape).tracked(tracked && training);
+    return region.carve(dtype, shape).tracked(tracked && taped);
   }
 
   /// A result of the dtype and shape of the first input.
   public Tensor like(Tensor first, Tensor... others) {
     var y = result(first.dtype(), first.shape(), others);
-    return y.tracked(y.tracked() || first.tracked() && training);
+    return y.tracked(y.tracked() || first.tracked() && taped);
   }
 
   /// Runs one kernel now.
@@ -97,7 +104,7 @@ public final class Pass {
 
   /// Remembers how the gradient of `y` reaches the inputs; `back` receives dy, and is skipped when nothing used `y`.
   public void onBackward(Tensor y, Consumer<Tensor> back) {
-    if (!training || !y.tracked()) return;
+    if (!taped || !y.tracked()) return;
     var node = y.node();
     tape.add(
         () -> {
@@ -109,7 +116,7 @@ public final class Pass {
   /// Where a contribution to the gradient of `x` goes: nowhere if it is not tracked, overwriting if it is the first.
   /// Activation gradients have the dtype of the activation, parameters' F32.
   public Sink sink(Tensor x) {
-    if (!training || !x.tracked()) return Sink.NONE;
+    if (!taped || !x.tracked()) return Sink.NONE;
     var node = x.node();
     if (parameters.holds(node)) return parameters.sink(node).reshape(x.shape().dims());
     if (blocks > 0 && x.region() != region) throw new IllegalStateException(x + " receives a gradient inside a block but is no parameter of this pass");
@@ -152,10 +159,11 @@ public final class Pass {
   /// same order, so all gradients are bit-equal. Inside a block only `x` and the parameters of `Gradients` may receive
   /// gradients. Without a tape nothing inside is kept.
   public Tensor block(Tensor x, boolean recompute, Body body) {
-    if (training && !recompute) return kept(x, body);
-    var y = region.carve(x.dtype(), x.shape()).tracked(training);
+    if (taped && !recompute) return kept(x, body);
+    var y = region.carve(x.dtype(), x.shape()).tracked(taped);
     long inside = region.mark();
-    run(new Move.Copy(Sink.write(y), body.apply(inference(device, region), x.detached())));
+    var once = new Pass(device, region, new Gradients(region, List.of()), training, false);
+    run(new Move.Copy(Sink.write(y), body.apply(once, x.detached())));
     region.release(inside);
     onBackward(y, dy -> recomputed(x, dy, body));
     return y;
@@ -179,7 +187,7 @@ public final class Pass {
   }
 
   private void recomputed(Tensor x, Tensor dy, Body body) {
-    var again = new Pass(device, region, parameters, true);
+    var again = new Pass(device, region, parameters, true, true);
     again.blocks = 1;
     var dx = sink(x); // carved below the mark, so that it outlives the block
     var input = x.tracked() ? x.detached().trainable() : x;
