@@ -1,0 +1,216 @@
+package org.llmcore.generate;
+
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Deque;
+import java.util.List;
+import org.llmcore.InvalidInput;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.KvCache;
+import org.llmcore.model.Mixing;
+import org.llmcore.model.Tokens;
+import org.llmcore.op.Counting;
+import org.llmcore.op.Device;
+import org.llmcore.op.Embedding;
+import org.llmcore.op.Pass;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+import org.llmcore.text.Tokenizer;
+
+/// Decodes requests with a key/value cache, several at a time: a request that ends makes room for the next at once
+/// (continuous batching). A token depends on its own request only, bit for bit, whatever runs beside it.
+///
+/// One thread drives a generator. Memory: one cache of `slots` contexts, one step region sized by a dry run.
+public final class Generator implements AutoCloseable {
+  /// One thing to generate.
+  /// @param prompt ids including BOS where the model wants it; at least one
+  /// @param stop strings that end the text, not shown
+  /// @param listener receives text as it becomes final
+  public record Request(int[] prompt, int maxNewTokens, Sampling sampling, List<String> stop, Listener listener) {
+    public Request {
+      if (prompt.length == 0) throw new InvalidInput("the prompt is empty", "give at least one token, for example BOS");
+      if (maxNewTokens < 0) throw new InvalidInput("max new tokens is " + maxNewTokens, "expected 0 or more");
+    }
+  }
+
+  /// Hears generated text on character boundaries.
+  public interface Listener {
+    /// Ignores the text.
+    Listener NONE = _ -> {};
+
+    void text(String text);
+  }
+
+  private static final int PREFILL = 512;
+
+  private final Device device;
+  private final Decoder model;
+  private final Tokenizer tokenizer;
+  private final int slots;
+  private final Region cacheRegion;
+  private final Region step;
+  private final KvCache cache;
+
+  /// Reserves memory for `slots` requests at a time of at most `context` tokens each.
+  public Generator(Device device, Decoder model, Tokenizer tokenizer, int slots, int context) {
+    this.device = device;
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.slots = slots;
+    int page = Math.min(64, context);
+    int pages = slots * ((context + page - 1) / page);
+    var counted = Region.measuring("cache");
+    new KvCache(counted, model.config(), model.activations(), pages, page);
+    this.cacheRegion = device.reserve("cache", counted.high());
+    this.cache = new KvCache(cacheRegion, model.config(), model.activations(), pages, page);
+    this.step = device.reserve("generation step", stepBytes(pages, page, context));
+  }
+
+  private long stepBytes(int pages, int page, int context) {
+    var plan = new Counting();
+    var counted = Region.measuring("step");
+    var measured = new KvCache(Region.measuring("cache"), model.config(), model.activations(), pages, page);
+    var sequences = new ArrayList<KvCache.Sequence>();
+    int rows = Math.max(Math.max(PREFILL, context), slots);
+    var counts = new int[slots];
+    for (int i = 0; i < slots; i++) {
+      sequences.add(measured.open());
+      counts[i] = Math.min(context, Math.max(1, rows - i * context));
+    }
+    forward(Pass.inference(plan, counted), measured, sequences, counts, new int[Arrays.stream(counts).sum()]);
+    return counted.high();
+  }
+
+  /// Generates one request.
+  public Generation generate(Request request) {
+    return generate(List.of(request)).getFirst();
+  }
+
+  /// Generates all requests; results in their order.
+  public List<Generation> generate(List<Request> requests) {
+    var results = new Generation[requests.size()];
+    var waiting = new ArrayDeque<Running>();
+    for (int i = 0; i < requests.size(); i++) waiting.add(new Running(i, requests.get(i)));
+    var running = new ArrayList<Running>();
+    while (!waiting.isEmpty() || !running.isEmpty()) {
+      admit(waiting, running);
+      step(running);
+      for (var r : List.copyOf(running)) {
+        if (!r.done()) continue;
+        results[r.index] = r.result();
+        r.sequence.close();
+        running.remove(r);
+      }
+    }
+    return List.of(results);
+  }
+
+  private void admit(Deque<Running> waiting, List<Running> running) {
+    int rows = running.size();
+    while (!waiting.isEmpty() && running.size() < slots) {
+      int prompt = waiting.peek().request.prompt().length;
+      if (prompt > model.config().contextLength()) {
+        throw new InvalidInput(
+            "the prompt has " + prompt + " tokens, the model's context is " + model.config().contextLength(), "shorten the prompt");
+      }
+      if (rows > 0 && rows + prompt > PREFILL) return;
+      rows += prompt;
+      running.add(waiting.poll());
+    }
+  }
+
+  private void step(List<Running> running) {
+    step.reset();
+    var p = Pass.inference(device, step);
+    var counts = running.stream().mapToInt(r -> r.pending().length).toArray();
+    var ids = running.stream().flatMapToInt(r -> Arrays.stream(r.pending())).toArray();
+    var logits = forward(p, cache, running.stream().map(r -> r.sequence).toList(), counts, ids);
+    int v = model.config().vocabulary();
+    var host = new float[running.size() * v];
+    device.download(logits, MemorySegment.ofArray(host));
+    for (int i = 0; i < running.size(); i++) running.get(i).accept(Arrays.copyOfRange(host, i * v, (i + 1) * v));
+  }
+
+  /// Logits (S,V) after the last new token of each sequence.
+  private Tensor forward(Pass p, KvCache cache, List<KvCache.Sequence> sequences, int[] counts, int[] ids) {
+    var positions = new int[ids.length];
+    var last = new int[counts.length];
+    int row = 0;
+    for (int s = 0; s < counts.length; s++) {
+      for (int i = 0; i < counts[s]; i++) positions[row++] = sequences.get(s).length() + i;
+      last[s] = row - 1;
+    }
+    var at = cache.append(p, sequences, counts);
+    var tokens = new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts());
+    var hidden = model.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>());
+    return model.logits(p, Embedding.apply(p, Tokens.upload(p, last), hidden, hidden.dtype()));
+  }
+
+  @Override
+  public void close() {
+    step.close();
+    cacheRegion.close();
+  }
+
+  /// A request on its way.
+  private final class Running {
+    final int index;
+    final Request request;
+    final KvCache.Sequence sequence = cache.open();
+    final Tokenizer.TextStream stream = tokenizer.stream();
+    final StopText stop;
+    final StringBuilder text = new StringBuilder();
+    int[] seen;
+    boolean ended;
+
+    Running(int index, Request request) {
+      this.index = index;
+      this.request = request;
+      this.stop = new StopText(request.stop());
+      this.seen = request.prompt().clone();
+      // The tokenizer's stream follows the prompt, so that the first generated word keeps its leading space.
+      for (int id : seen) stream.next(id);
+    }
+
+    int[] pending() {
+      return sequence.length() == 0 ? seen : new int[] {seen[seen.length - 1]};
+    }
+
+    int generated() {
+      return seen.length - request.prompt().length;
+    }
+
+    boolean done() {
+      return ended || generated() >= request.maxNewTokens() || seen.length > model.config().contextLength();
+    }
+
+    void accept(float[] logits) {
+      if (generated() >= request.maxNewTokens()) return;
+      int id = request.sampling().choose(logits, seen);
+      // A model that writes BOS has begun another document: llama2.c's models end that way.
+      if (model.config().eos().contains(id) || tokenizer.bos().orElse(-1) == id) {
+        ended = true;
+        return;
+      }
+      seen = Arrays.copyOf(seen, seen.length + 1);
+      seen[seen.length - 1] = id;
+      show(stop.next(stream.next(id)));
+      ended = stop.stopped();
+    }
+
+    void show(String s) {
+      text.append(s);
+      if (!s.isEmpty()) request.listener().text(s);
+    }
+
+    Generation result() {
+      show(stop.next(stream.finish()));
+      show(stop.finish());
+      var ids = Arrays.copyOfRange(seen, request.prompt().length, seen.length);
+      return new Generation(request.prompt(), ids, text.toString(), ended || stop.stopped() ? Generation.Finish.STOP : Generation.Finish.LENGTH);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+package org.llmcore.generate;
+
+import java.util.stream.IntStream;
+import org.llmcore.InvalidInput;
+import org.llmcore.op.Dropout;
+
+/// How the next token is chosen. Filters apply in the order Hugging Face applies them: repetition penalty, temperature,
+/// top-k, top-p, min-p.
+///
+/// | field             | meaning                                                                  | off  |
+/// |-------------------|--------------------------------------------------------------------------|------|
+/// | temperature       | logits are divided by it; 0 means greedy                                 | 1    |
+/// | topK              | only the k most likely                                                   | 0    |
+/// | topP              | the smallest set whose probability reaches p (Holtzman et al. 2019)      | 1    |
+/// | minP              | only tokens at least p times as likely as the likeliest                  | 0    |
+/// | repetitionPenalty | seen tokens: positive logits divided, negative multiplied (Keskar 2019)  | 1    |
+/// | seed              | the draw for position i is a pure function of (seed, i)                  |      |
+public record Sampling(double temperature, int topK, double topP, double minP, double repetitionPenalty, long seed) {
+  /// Always the likeliest token; the lowest id among equals.
+  public static final Sampling GREEDY = new Sampling(0, 0, 1, 0, 1, 0);
+
+  public Sampling {
+    check(temperature >= 0 && temperature <= 100, "temperature", temperature, "0 (greedy) … 100");
+    check(topK >= 0, "top-k", topK, "0 (off) or more");
+    check(topP > 0 && topP <= 1, "top-p", topP, "more than 0, at most 1 (off)");
+    check(minP >= 0 && minP <= 1, "min-p", minP, "0 (off) … 1");
+    check(repetitionPenalty > 0 && repetitionPenalty <= 100, "repetition penalty", repetitionPenalty, "more than 0; 1 is off");
+  }
+
+  private static void check(boolean ok, String what, Object found, String expected) {
+    if (!ok) throw new InvalidInput(what + " is " + found, "expected " + expected);
+  }
+
+  /// The next token of a sequence.
+  /// @param logits (V), changed by the call
+  /// @param seen ids of the prompt and of what was generated
+  public int choose(float[] logits, int[] seen) {
+    if (repetitionPenalty != 1) {
+      IntStream.of(seen).distinct().forEach(i -> logits[i] = (float) (logits[i] > 0 ? logits[i] / repetitionPenalty : logits[i] * repetitionPenalty));
+    }
+    if (temperature == 0) return greatest(logits);
+    var order = IntStream.range(0, logits.length).boxed().sorted((i, j) -> Float.compare(logits[j], logits[i])).mapToInt(i -> i).toArray();
+    int kept = topK == 0 ? order.length : Math.min(topK, order.length);
+    var weight = new double[kept];
+    double total = 0;
+    for (int i = 0; i < kept; i++) total += weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
+    double reached = 0;
+    int n = 0;
+    while (n < kept && (n == 0 || reached < topP * total) && weight[n] >= minP * weight[0]) reached += weight[n++];
+    double draw = Dropout.uniform(seed, seen.length) * reached;
+    for (int i = 0; i < n; i++) {
+      draw -= weight[i];
+      if (draw < 0) return order[i];
+    }
+    return order[n - 1];
+  }
+
+  private static int greatest(float[] logits) {
+    int best = 0;
+    for (int i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+    return best;
+  }
+}

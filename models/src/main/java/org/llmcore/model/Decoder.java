@@ -1,0 +1,108 @@
+package org.llmcore.model;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.UnaryOperator;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.op.CrossEntropy;
+import org.llmcore.op.Embedding;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Pass;
+import org.llmcore.op.RmsNorm;
+import org.llmcore.op.Rope;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+/// A decoder-only transformer of the Llama 2 form (Touvron et al. 2023, arXiv:2307.09288): embedding, blocks, final norm,
+/// vocabulary projection (the embedding itself when tied).
+///
+/// Activations are computed in `activations`; weights keep their own dtype. T tokens, C hidden width, V vocabulary.
+public record Decoder(
+    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head) {
+
+  /// Carves all weights, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
+  public static Decoder carve(LlamaConfig c, Region region, DType weights, DType activations, boolean trainable) {
+    var all = new Parameters();
+    int q = c.heads() * c.headDim();
+    int kv = c.kvHeads() * c.headDim();
+    var embedding = matrix(all, region, "model.embed_tokens", c.vocabulary(), c.hidden(), weights, trainable);
+    var rope = region.carve(DType.F32, Shape.of(c.contextLength(), c.headDim()));
+    if (region.backed()) Rope.table(rope, c.ropeTheta(), c.ropeScale());
+    var blocks = new ArrayList<Block>();
+    for (int i = 0; i < c.layers(); i++) {
+      var layer = "model.layers." + i + ".";
+      var attentionNorm = vector(all, region, layer + "input_layernorm", c.hidden(), weights, trainable);
+      var attention =
+          new SelfAttention(
+              i, c.heads(), c.kvHeads(), c.headDim(),
+              linear(all, region, layer + "self_attn.q_proj", q, c.hidden(), weights, trainable),
+              linear(all, region, layer + "self_attn.k_proj", kv, c.hidden(), weights, trainable),
+              linear(all, region, layer + "self_attn.v_proj", kv, c.hidden(), weights, trainable),
+              linear(all, region, layer + "self_attn.o_proj", c.hidden(), q, weights, trainable),
+              rope);
+      var mlpNorm = vector(all, region, layer + "post_attention_layernorm", c.hidden(), weights, trainable);
+      var mlp =
+          new Mlp(
+              linear(all, region, layer + "mlp.gate_proj", c.intermediate(), c.hidden(), weights, trainable),
+              linear(all, region, layer + "mlp.up_proj", c.intermediate(), c.hidden(), weights, trainable),
+              linear(all, region, layer + "mlp.down_proj", c.hidden(), c.intermediate(), weights, trainable));
+      blocks.add(new Block(attentionNorm, attention, mlpNorm, mlp, (float) c.rmsEps()));
+    }
+    var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
+    var head = c.tiedHead() ? embedding : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
+    return new Decoder(c, activations, all, embedding, List.copyOf(blocks), norm, head);
+  }
+
+  private static Tensor vector(Parameters all, Region region, String name, int n, DType dtype, boolean trainable) {
+    return all.put(name + ".weight", region.carve(dtype, Shape.of(n)).tracked(trainable));
+  }
+
+  private static Tensor matrix(Parameters all, Region region, String name, int out, int in, DType dtype, boolean trainable) {
+    return all.put(name + ".weight", region.carve(dtype, Shape.of(out, in)).tracked(trainable));
+  }
+
+  private static Linear linear(Parameters all, Region region, String name, int out, int in, DType dtype, boolean trainable) {
+    return new DenseLinear(name, matrix(all, region, name, out, in, dtype, trainable));
+  }
+
+  /// Bytes that `carve` takes for the weights and the rotary table.
+  public static long bytes(LlamaConfig c, DType weights) {
+    var counted = Region.measuring("weights");
+    carve(c, counted, weights, DType.F32, false);
+    return counted.high();
+  }
+
+  /// The same model with every linear layer of its blocks replaced by `f` of it.
+  public Decoder mapped(UnaryOperator<Linear> f) {
+    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head);
+  }
+
+  /// Hidden states (T,C) after the final norm. `recompute` trades time for memory (`Pass.block`). Where `states` is given,
+  /// the embedding, the output of every block but the last, and the result are added to it, as Hugging Face lists hidden states.
+  public Tensor hidden(Pass p, Tokens tokens, Mixing mixing, boolean recompute, List<Tensor> states) {
+    var x = Embedding.apply(p, tokens.ids(), embedding, activations); // (T,C)
+    for (var block : blocks) {
+      states.add(x);
+      x = p.block(x, recompute, (inner, in) -> block.apply(inner, in, tokens.positions(), mixing));
+    }
+    var y = RmsNorm.apply(p, x, norm, (float) config.rmsEps());
+    states.add(y);
+    return y;
+  }
+
+  /// Logits (T,V) in f32 of hidden states (T,C).
+  public Tensor logits(Pass p, Tensor hidden) {
+    var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
+    p.run(new MatMul.Product(org.llmcore.op.Sink.write(z), hidden, head, false, true, 1));
+    return z;
+  }
+
+  /// Loss per token (T) in nats, 0 where the target is −100. In a training pass the gradients of Σ scale·loss are seeded:
+  /// `Pass.backward()` does the rest.
+  public Tensor loss(Pass p, Tokens tokens, Tensor targets, float scale, boolean recompute) {
+    var x = hidden(p, tokens, new Mixing.Within(tokens.starts()), recompute, new ArrayList<>());
+    return CrossEntropy.linear(p, x, head, targets, scale, Math.max(64, 4_000_000 / config.vocabulary()));
+  }
+}

@@ -1,0 +1,99 @@
+package org.llmcore.peft;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.DenseLinear;
+import org.llmcore.model.Linear;
+import org.llmcore.model.Parameters;
+import org.llmcore.op.Device;
+import org.llmcore.op.Dropout;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Move;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+/// LoRA attached to a model (Hu et al. 2021, arXiv:2106.09685), with PEFT's names: every targeted linear layer becomes a
+/// `LoraLinear`, and `parameters` holds `base_model.model.<module>.lora_A.weight` and `….lora_B.weight`, all f32, the latter
+/// transposed (see `LoraLinear`).
+///
+/// @param decoder the model with the decorated layers
+/// @param layers the decorated layers, in the model's order
+/// @param masks where dropout masks come from; the trainer sets its coordinates
+public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks) {
+  private static final String PREFIX = "base_model.model.";
+
+  /// Carves A and B for every targeted layer of `base`, content undefined.
+  /// @throws InvalidInput if no layer is targeted
+  public static Lora attach(Decoder base, LoraConfig config, Region region) {
+    var parameters = new Parameters();
+    var layers = new ArrayList<LoraLinear>();
+    var masks = new LoraLinear.Masks();
+    var decorated =
+        base.mapped(
+            linear -> {
+              if (!config.targets(linear.name())) return linear;
+              int r = config.rank(linear.name());
+              var a = parameters.put(PREFIX + linear.name() + ".lora_A.weight", region.parameter(DType.F32, Shape.of(r, linear.inputs())));
+              var bt = parameters.put(PREFIX + linear.name() + ".lora_B.weight", region.parameter(DType.F32, Shape.of(r, linear.outputs())));
+              var layer = new LoraLinear(linear, a, bt, (float) config.scale(linear.name()), (float) config.dropout(), masks);
+              layers.add(layer);
+              return layer;
+            });
+    if (layers.isEmpty()) {
+      throw new InvalidInput(
+          "LoRA targets no layer of this model: " + config.targetModules(),
+          "name suffixes such as q_proj, v_proj, a full-match regular expression, or all-linear");
+    }
+    return new Lora(config, decorated, parameters, List.copyOf(layers), masks);
+  }
+
+  /// PEFT's default start: A uniform in ±1/√inputs (Kaiming with a = √5), B zero, so the adapted model equals the base.
+  public void initialise(long seed) {
+    for (var layer : layers) {
+      double bound = 1 / Math.sqrt(layer.inputs());
+      long key = Dropout.key(seed, layer.name().hashCode());
+      var values = new float[Math.toIntExact(layer.a().elements())];
+      for (int i = 0; i < values.length; i++) values[i] = (float) ((2.0 * Dropout.uniform(key, i) - 1) * bound);
+      layer.a().set(values);
+      layer.bt().set(new float[Math.toIntExact(layer.bt().elements())]);
+    }
+  }
+
+  /// Adds s·B·A to the base weights. Afterwards the base decoder alone computes what the adapted one did; the adapter
+  /// must not be used on it any more.
+  /// @throws InvalidInput if a targeted layer has no dense weight to add to
+  public void merge(Device device) {
+    for (var layer : layers) {
+      if (!(layer.base() instanceof DenseLinear dense)) {
+        throw new InvalidInput("layer " + layer.name() + " is not dense", "merge into the unquantized base and quantize the result");
+      }
+      merge(device, dense.w(), layer);
+    }
+  }
+
+  private static void merge(Device device, Tensor w, LoraLinear layer) {
+    try (var scratch = Region.growing("merge")) {
+      var sum = scratch.carve(DType.F32, w.shape());
+      device.run(new Move.Copy(Sink.write(sum), w));
+      device.run(new MatMul.Product(Sink.add(sum), layer.bt(), layer.a(), true, false, layer.scale()));
+      device.run(new Move.Copy(Sink.write(w), sum));
+    }
+  }
+
+  /// The linear layers a model offers as targets.
+  public static List<String> linears(Decoder base) {
+    var names = new ArrayList<String>();
+    base.mapped(
+        (Linear l) -> {
+          names.add(l.name());
+          return l;
+        });
+    return names;
+  }
+}

@@ -1,0 +1,75 @@
+package org.llmcore.train;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.data.Batch;
+import org.llmcore.model.Decoder;
+import org.llmcore.op.Counting;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+
+/// Bytes a training run will hold, by lifetime, computed before any is allocated: the very code that trains is driven on a
+/// device that only counts. The run then reserves exactly this and can never need more.
+///
+/// | part      | holds                                                                       |
+/// |-----------|-----------------------------------------------------------------------------|
+/// | weights   | the model's parameters and rotary table                                     |
+/// | training  | adapter (if any), gradients, moments, f32 masters of parameters that are not f32 |
+/// | step      | activations and activation gradients of the largest micro-batch             |
+public record MemoryPlan(long weights, long training, long step) {
+  /// The recipe's choices that decide memory.
+  /// @param method an adapter, or empty for full fine-tuning
+  /// @param recompute gradient checkpointing per block
+  public record Shape(LlamaConfig config, DType weights, DType activations, Optional<LoraConfig> method, boolean recompute) {}
+
+  /// The plan for micro-batches no larger than `tokens` tokens in `sequences` sequences.
+  public static MemoryPlan of(Shape shape, int tokens, int sequences) {
+    var device = new Counting();
+    var weights = Region.measuring("weights");
+    var training = Region.measuring("training");
+    var step = Region.measuring("step");
+    var decoder = Decoder.carve(shape.config, weights, shape.weights, shape.activations, shape.method.isEmpty());
+    var tuning = shape.method.map(m -> Tuning.lora(decoder, m, training)).orElseGet(() -> Tuning.full(decoder));
+    var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
+    var trainer = new Trainer(device, tuning, optimizer, step, shape.recompute, 0);
+    trainer.accumulate(new Batch(new int[tokens], new int[tokens], new int[sequences + 1], new int[tokens], 1), 1, 0, 0);
+    return new MemoryPlan(weights.high(), training.high(), step.high());
+  }
+
+  /// The plan for the largest of these micro-batches.
+  public static MemoryPlan of(Shape shape, Iterable<Batch> batches) {
+    int tokens = 1;
+    int sequences = 1;
+    for (var b : batches) {
+      tokens = Math.max(tokens, b.ids().length);
+      sequences = Math.max(sequences, b.starts().length - 1);
+    }
+    return of(shape, tokens, sequences);
+  }
+
+  /// All parts together.
+  public long total() {
+    return weights + training + step;
+  }
+
+  /// One line per part, for people.
+  public List<String> lines() {
+    var out = new ArrayList<String>();
+    out.add("weights   %s  parameters and rotary table".formatted(megabytes(weights)));
+    out.add("training  %s  trained values, gradients, Adam moments".formatted(megabytes(training)));
+    out.add("step      %s  activations and their gradients".formatted(megabytes(step)));
+    out.add("total     %s".formatted(megabytes(total())));
+    return out;
+  }
+
+  /// Bytes as people read them, 1 MB = 10⁶ bytes.
+  public static String megabytes(long bytes) {
+    return bytes >= 10_000_000_000L
+        ? String.format(Locale.ROOT, "%8.2f GB", bytes / 1e9)
+        : String.format(Locale.ROOT, "%8.1f MB", bytes / 1e6);
+  }
+}
