@@ -1,0 +1,69 @@
+package org.llmcore.bench;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.LocalDate;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.options.CommandLineOptionException;
+import org.openjdk.jmh.runner.options.CommandLineOptions;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+
+/// Runs benchmarks and keeps their history.
+///
+///     java … -jar benchmarks.jar [any JMH option]     runs, prints, appends to benchmarks/history.jsonl
+///     java … -jar benchmarks.jar compare              newest run against the usual one; exit code 1 on a regression
+public final class Main {
+  private static final Path HISTORY = Path.of("benchmarks", "history.jsonl");
+
+  private Main() {}
+
+  public static void main(String[] args) throws IOException, RunnerException, CommandLineOptionException {
+    if (args.length == 1 && args[0].equals("compare")) {
+      var regressions = new ArrayList<String>();
+      History.compare(History.read(HISTORY), regressions).forEach(System.out::println);
+      System.exit(regressions.isEmpty() ? 0 : 1);
+    }
+    var options =
+        new OptionsBuilder()
+            .parent(new CommandLineOptions(args))
+            .jvmArgsAppend("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g")
+            .build();
+    var lines = new ArrayList<History>();
+    for (var result : new Runner(options).run()) lines.add(line(result));
+    History.append(HISTORY, lines);
+    for (var h : lines) System.out.printf("%-60s %10.1f %s %10.1f %s%n", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
+  }
+
+  private static History line(RunResult result) throws IOException {
+    var statistics = result.getPrimaryResult().getStatistics();
+    var parameters = result.getParams();
+    var values = new ArrayList<String>();
+    for (var key : parameters.getParamsKeys()) values.add(parameters.getParam(key));
+    var simple = Arrays.asList(parameters.getBenchmark().split("\\.")).reversed();
+    double median = statistics.getPercentile(50);
+    double rate = 0;
+    var rateUnit = "";
+    if (parameters.getParam("kernel") != null) {
+      var kernel = OperatorBenchmark.Case.valueOf(parameters.getParam("kernel"));
+      boolean flops = OperatorBenchmark.flops(kernel) > 0;
+      rate = (flops ? OperatorBenchmark.flops(kernel) : OperatorBenchmark.bytes(kernel)) / (median * 1e3);
+      rateUnit = flops ? "GFLOP/s" : "GB/s";
+    }
+    return new History(
+        commit(), LocalDate.now().toString(), History.fingerprint(), simple.get(1) + "." + simple.get(0) + values,
+        result.getPrimaryResult().getScoreUnit(), statistics.getPercentile(20), median, statistics.getPercentile(80), rate, rateUnit);
+  }
+
+  private static String commit() throws IOException {
+    var git = new ProcessBuilder(List.of("git", "rev-parse", "--short", "HEAD")).start();
+    try (var out = git.inputReader()) {
+      var line = out.readLine();
+      return line == null ? "unknown" : line;
+    }
+  }
+}

@@ -1,0 +1,80 @@
+package org.llmcore.cpu;
+
+import org.llmcore.flags.Flags;
+import org.llmcore.op.AdamW;
+import org.llmcore.op.Attention;
+import org.llmcore.op.Binary;
+import org.llmcore.op.CrossEntropy;
+import org.llmcore.op.Custom;
+import org.llmcore.op.Dropout;
+import org.llmcore.op.Embedding;
+import org.llmcore.op.GradientNorm;
+import org.llmcore.op.HostDevice;
+import org.llmcore.op.Kernel;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Move;
+import org.llmcore.op.Reduce;
+import org.llmcore.op.RmsNorm;
+import org.llmcore.op.Rope;
+import org.llmcore.op.Softmax;
+import org.llmcore.op.SwiGlu;
+import org.llmcore.op.Unary;
+
+/// The CPU, through the Vector API. Results in f32 are the same bits for every vector width, for the scalar twin and for
+/// every number of workers (the rules of `Kernel`).
+public final class CpuDevice implements HostDevice {
+  private final Lanes lanes;
+  private final Workers workers;
+  private final Scratch shared = new Scratch();
+
+  /// @param vector false for the scalar twin
+  /// @param workers threads, the caller included
+  public CpuDevice(boolean vector, int workers) {
+    this.lanes = new Lanes(vector);
+    this.workers = new Workers(workers);
+  }
+
+  /// The device the environment asks for: LLM_CPU_TIER, LLM_THREADS.
+  public static CpuDevice open() {
+    return open(Flags.threads());
+  }
+
+  /// The device the environment asks for, with this many workers.
+  public static CpuDevice open(int workers) {
+    return new CpuDevice(Flags.cpuTier() != Flags.CpuTier.SCALAR, workers);
+  }
+
+  @Override
+  public String name() {
+    var tier = lanes.vector() ? "vector " + 32 * Lanes.N + " bit" : "scalar";
+    return "cpu " + tier + ", " + workers.count() + (workers.count() == 1 ? " worker" : " workers");
+  }
+
+  @Override
+  public void run(Kernel kernel) {
+    switch (kernel) {
+      case AdamW.Step k -> AdamWCpu.run(k, lanes, workers);
+      case Attention k -> AttentionCpu.run(k, lanes, workers);
+      case Binary k -> BinaryCpu.run(k, lanes, workers);
+      case CrossEntropy k -> CrossEntropyCpu.run(k, lanes, workers);
+      case Custom k -> k.run();
+      case Dropout.Mask k -> DropoutCpu.run(k, lanes, workers);
+      case Embedding k -> EmbeddingCpu.run(k, lanes, workers);
+      case GradientNorm k -> GradientNormCpu.run(k, lanes, workers);
+      case MatMul.Product k -> MatMulCpu.run(k, lanes, workers, shared);
+      case Move k -> MoveCpu.run(k, lanes, workers);
+      case Reduce k -> ReduceCpu.run(k, lanes, workers);
+      case RmsNorm k -> RmsNormCpu.run(k, lanes, workers);
+      case Rope.Rotate k -> RopeCpu.run(k, lanes, workers);
+      case Softmax k -> SoftmaxCpu.run(k, lanes, workers);
+      case SwiGlu k -> SwiGluCpu.run(k, lanes, workers);
+      case Unary k -> UnaryCpu.run(k, lanes, workers);
+    }
+  }
+
+  @Override
+  public void close() {
+    workers.close();
+    shared.close();
+  }
+}

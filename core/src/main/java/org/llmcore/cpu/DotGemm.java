@@ -1,0 +1,206 @@
+package org.llmcore.cpu;
+
+import java.nio.ByteOrder;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorShuffle;
+
+import org.llmcore.tensor.Memory;
+
+/// y (+)= alpha·a·bᵀ by rule 3 of `Kernel`: every element is a dot product of two rows in 16 partial sums and a tree.
+///
+/// On 16-lane vectors the partials of one element are one register: the kernel keeps 4 × 4 elements, 8 loads feed 16
+/// multiply-adds, and the 16 trees are done together by 15 shuffled additions. Narrower vectors sweep the rows once per group
+/// of partials. Rows are read as they lie; one row of a (decoding) streams b at the speed of memory.
+final class DotGemm {
+  private static final int PARTIALS = Rows.PARTIALS;
+  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+  private static final boolean WIDE = Lanes.N == PARTIALS;
+
+  /// One level of the tree over pairs of vectors: `of(u, v)` adds element i to element i + STEP within every group of 2·STEP
+  /// lanes, of u into the lower and of v into the upper half of the result's groups.
+  private record Level(VectorShuffle<Float> low, VectorShuffle<Float> high, VectorMask<Float> upper) {
+    static Level of(int step) {
+      // The result is made of 16/STEP groups of STEP lanes: first those of u, then those of v.
+      int groups = PARTIALS / step;
+      return new Level(
+          VectorShuffle.fromOp(Lanes.F, i -> (i / step % (groups / 2) * 2 * step + i % step) % Lanes.N),
+          VectorShuffle.fromOp(Lanes.F, i -> (i / step % (groups / 2) * 2 * step + i % step + step) % Lanes.N),
+          VectorMask.fromLong(Lanes.F, 0xff00));
+    }
+
+    FloatVector add(FloatVector u, FloatVector v) {
+      var first = u.rearrange(low).blend(v.rearrange(low), upper);
+      var second = u.rearrange(high).blend(v.rearrange(high), upper);
+      return first.add(second);
+    }
+  }
+
+  private static final Level EIGHT = Level.of(8);
+  private static final Level FOUR = Level.of(4);
+  private static final Level TWO = Level.of(2);
+  private static final Level ONE = Level.of(1);
+
+  private DotGemm() {}
+
+  /// One block of y: rows of a and b are k floats, `4·k` bytes (`pitch`) apart.
+  static void block(
+      Lanes lanes, long y, long yRow, long a, long b, long pitch, int rows, int columns, int k, float alpha, boolean add, Scratch scratch) {
+    long sums = scratch.floats(PARTIALS);
+    if (!lanes.vector() || !WIDE) {
+      for (int r = 0; r < rows; r++) {
+        for (int c = 0; c < columns; c++) {
+          put(y + r * yRow + 4L * c, Rows.dot(lanes, a + r * pitch, b + c * pitch, k, sums), alpha, add);
+        }
+      }
+      return;
+    }
+    int tail = k & PARTIALS - 1;
+    var mask = Lanes.F.indexInRange(0, tail);
+    int r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      for (int c = 0; c < columns; c += 4) {
+        int width = Math.min(4, columns - c);
+        var s = four(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask);
+        finish(s, y + r * yRow + 4L * c, yRow, 4, width, alpha, add, sums);
+      }
+    }
+    for (; r < rows; r++) {
+      for (int c = 0; c < columns; c += 4) {
+        int width = Math.min(4, columns - c);
+        var s = one(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask);
+        finish(s, y + r * yRow + 4L * c, yRow, 1, width, alpha, add, sums);
+      }
+    }
+  }
+
+  /// Dot products of 4 rows of a with up to 4 rows of b: lane 4·i + j is row i with row j. Missing rows of b repeat the last.
+  private static FloatVector four(long a, long b, long pitch, int width, int whole, int tail, VectorMask<Float> mask) {
+    long a1 = pitch;
+    long a2 = 2 * pitch;
+    long a3 = 3 * pitch;
+    long b1 = Math.min(1, width - 1) * pitch;
+    long b2 = Math.min(2, width - 1) * pitch;
+    long b3 = Math.min(3, width - 1) * pitch;
+    FloatVector s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33;
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = Lanes.all(0);
+    for (int i = 0; i < whole; i += PARTIALS) {
+      var v0 = Lanes.load(b);
+      var v1 = Lanes.load(b + b1);
+      var v2 = Lanes.load(b + b2);
+      var v3 = Lanes.load(b + b3);
+      var u = Lanes.load(a);
+      s00 = u.fma(v0, s00);
+      s01 = u.fma(v1, s01);
+      s02 = u.fma(v2, s02);
+      s03 = u.fma(v3, s03);
+      u = Lanes.load(a + a1);
+      s10 = u.fma(v0, s10);
+      s11 = u.fma(v1, s11);
+      s12 = u.fma(v2, s12);
+      s13 = u.fma(v3, s13);
+      u = Lanes.load(a + a2);
+      s20 = u.fma(v0, s20);
+      s21 = u.fma(v1, s21);
+      s22 = u.fma(v2, s22);
+      s23 = u.fma(v3, s23);
+      u = Lanes.load(a + a3);
+      s30 = u.fma(v0, s30);
+      s31 = u.fma(v1, s31);
+      s32 = u.fma(v2, s32);
+      s33 = u.fma(v3, s33);
+      a += 4 * PARTIALS;
+      b += 4 * PARTIALS;
+    }
+    if (tail > 0) {
+      var v0 = load(b, mask);
+      var v1 = load(b + b1, mask);
+      var v2 = load(b + b2, mask);
+      var v3 = load(b + b3, mask);
+      var u = load(a, mask);
+      s00 = u.fma(v0, s00);
+      s01 = u.fma(v1, s01);
+      s02 = u.fma(v2, s02);
+      s03 = u.fma(v3, s03);
+      u = load(a + a1, mask);
+      s10 = u.fma(v0, s10);
+      s11 = u.fma(v1, s11);
+      s12 = u.fma(v2, s12);
+      s13 = u.fma(v3, s13);
+      u = load(a + a2, mask);
+      s20 = u.fma(v0, s20);
+      s21 = u.fma(v1, s21);
+      s22 = u.fma(v2, s22);
+      s23 = u.fma(v3, s23);
+      u = load(a + a3, mask);
+      s30 = u.fma(v0, s30);
+      s31 = u.fma(v1, s31);
+      s32 = u.fma(v2, s32);
+      s33 = u.fma(v3, s33);
+    }
+    var p = ONE.add(TWO.add(FOUR.add(EIGHT.add(s00, s01), EIGHT.add(s02, s03)), FOUR.add(EIGHT.add(s10, s11), EIGHT.add(s12, s13))),
+        TWO.add(FOUR.add(EIGHT.add(s20, s21), EIGHT.add(s22, s23)), FOUR.add(EIGHT.add(s30, s31), EIGHT.add(s32, s33))));
+    return p;
+  }
+
+  /// Dot products of one row of a with up to 4 rows of b, in lanes 0 … 3.
+  private static FloatVector one(long a, long b, long pitch, int width, int whole, int tail, VectorMask<Float> mask) {
+    long b1 = Math.min(1, width - 1) * pitch;
+    long b2 = Math.min(2, width - 1) * pitch;
+    long b3 = Math.min(3, width - 1) * pitch;
+    FloatVector s0, s1, s2, s3;
+    s0 = s1 = s2 = s3 = Lanes.all(0);
+    for (int i = 0; i < whole; i += PARTIALS) {
+      var u = Lanes.load(a);
+      s0 = u.fma(Lanes.load(b), s0);
+      s1 = u.fma(Lanes.load(b + b1), s1);
+      s2 = u.fma(Lanes.load(b + b2), s2);
+      s3 = u.fma(Lanes.load(b + b3), s3);
+      a += 4 * PARTIALS;
+      b += 4 * PARTIALS;
+    }
+    if (tail > 0) {
+      var u = load(a, mask);
+      s0 = u.fma(load(b, mask), s0);
+      s1 = u.fma(load(b + b1, mask), s1);
+      s2 = u.fma(load(b + b2, mask), s2);
+      s3 = u.fma(load(b + b3, mask), s3);
+    }
+    var p = FOUR.add(EIGHT.add(s0, s1), EIGHT.add(s2, s3));
+    p = TWO.add(p, p);
+    return ONE.add(p, p);
+  }
+
+  private static FloatVector load(long address, VectorMask<Float> mask) {
+    return FloatVector.fromMemorySegment(Lanes.F, Memory.ALL, address, ORDER, mask);
+  }
+
+  /// Puts lanes 4·i + j into row i, column j of y.
+  private static void finish(FloatVector s, long y, long yRow, int rows, int width, float alpha, boolean add, long sums) {
+    if (alpha != 1 && !add) s = s.mul(alpha);
+    if (width == 4 && !add) {
+      quarter(s, 0, y);
+      if (rows == 1) return;
+      quarter(s, 1, y + yRow);
+      quarter(s, 2, y + 2 * yRow);
+      quarter(s, 3, y + 3 * yRow);
+      return;
+    }
+    Lanes.store(sums, s);
+    for (int r = 0; r < rows; r++) {
+      for (int c = 0; c < width; c++) {
+        float sum = Memory.f32(sums + 4L * (4 * r + c));
+        put(y + r * yRow + 4L * c, sum, add ? alpha : 1, add);
+      }
+    }
+  }
+
+  private static void quarter(FloatVector s, int part, long y) {
+    ((FloatVector) s.reinterpretShape(FloatVector.SPECIES_128, part)).intoMemorySegment(Memory.ALL, y, ORDER);
+  }
+
+  private static void put(long y, float sum, float alpha, boolean add) {
+    Memory.f32(y, add ? Math.fma(alpha, sum, Memory.f32(y)) : alpha * sum);
+  }
+}

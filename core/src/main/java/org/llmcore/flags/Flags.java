@@ -1,0 +1,75 @@
+package org.llmcore.flags;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.Collectors;
+import org.llmcore.InvalidInput;
+
+/// The environment's knobs. A value nobody knows is refused with those that are known.
+public final class Flags {
+  /// Which loops the CPU device runs.
+  public enum CpuTier {
+    SCALAR,
+    VECTOR,
+    VECTOR128,
+    VECTOR256,
+    VECTOR512
+  }
+
+  /// What every kernel is checked for.
+  public enum Check {
+    NONE,
+    NAN,
+    REFERENCE
+  }
+
+  /// A knob, what it accepts and what it does: the table of `docs/flags.md`.
+  public record Flag(String name, String values, String sentence) {}
+
+  /// All of them.
+  public static final List<Flag> ALL =
+      List.of(
+          new Flag("LLM_CPU_TIER", "vector, vector128, vector256, vector512, scalar", "Width of the CPU's loops; f32 results are the same bits in all."),
+          new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
+          new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
+          new Flag("LLM_DEBUG", "0 … 2", "1: stack traces of failures and the flags in force; 2: a table of time per kernel at the end."));
+
+  private Flags() {}
+
+  public static CpuTier cpuTier() {
+    return one("LLM_CPU_TIER", CpuTier.class, CpuTier.VECTOR);
+  }
+
+  public static Check check() {
+    return one("LLM_CHECK", Check.class, Check.NONE);
+  }
+
+  public static int threads() {
+    return number("LLM_THREADS", 1, 1024, Runtime.getRuntime().availableProcessors());
+  }
+
+  public static int debug() {
+    return number("LLM_DEBUG", 0, 2, 0);
+  }
+
+  private static <E extends Enum<E>> E one(String name, Class<E> type, E fallback) {
+    var value = System.getenv(name);
+    if (value == null || value.isBlank()) return fallback;
+    for (var e : type.getEnumConstants()) if (e.name().equalsIgnoreCase(value.strip())) return e;
+    var known = Arrays.stream(type.getEnumConstants()).map(e -> e.name().toLowerCase(Locale.ROOT)).collect(Collectors.joining(", "));
+    throw new InvalidInput(name + " is '" + value + "'", "expected one of " + known);
+  }
+
+  private static int number(String name, int least, int most, int fallback) {
+    var value = System.getenv(name);
+    if (value == null || value.isBlank()) return fallback;
+    try {
+      int n = Integer.parseInt(value.strip());
+      if (n >= least && n <= most) return n;
+    } catch (NumberFormatException _) {
+      // refused below, with every other value that will not do
+    }
+    throw new InvalidInput(name + " is '" + value + "'", "expected a number from " + least + " to " + most);
+  }
+}
