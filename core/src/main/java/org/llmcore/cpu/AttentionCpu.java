@@ -1,0 +1,236 @@
+package org.llmcore.cpu;
+
+import java.util.ArrayList;
+import java.util.List;
+
+import org.llmcore.op.Attention;
+import org.llmcore.tensor.Memory;
+import org.llmcore.tensor.Tensor;
+
+/// `Attention` on the CPU: exact softmax over a scratch row of scores, two passes. Forward and decode are one code, split by
+/// (block of queries of a sequence, key/value head), so a decoded row has the bits of the same row in a forward pass.
+///
+/// Keys (transposed) and values of one head are staged in scratch once per block of queries and reused by every query head of
+/// the group. A single new query instead takes its dot products row by row, in the same order of sums.
+final class AttentionCpu {
+  /// Queries of a block: staging keys and values costs about 1/128 of the products.
+  private static final int BLOCK = 128;
+
+  private AttentionCpu() {}
+
+  /// Queries, results and keys of a call; `lse` is 0 where nobody wants it, `slots` is the length of a page.
+  private record Call(Tensor o, long lse, Tensor q, Tensor keys, Tensor values, float scale, int slots) {
+    int heads() {
+      return q.dim(1);
+    }
+
+    int kvHeads() {
+      return keys.dim(-2);
+    }
+
+    int d() {
+      return q.dim(2);
+    }
+  }
+
+  /// Query rows [row, row+rows) of one sequence. The first sees `visible` keys, each further one `growth` more. Key u is row
+  /// `base + u` of the keys, or found through the block table at address `blocks` if that is not 0.
+  private record Span(int row, int rows, int visible, int growth, int base, long blocks) {
+    int keys() {
+      return visible + (rows - 1) * growth;
+    }
+
+    int visible(int i) {
+      return visible + i * growth;
+    }
+
+    long key(int u, int slots) {
+      return blocks == 0 ? base + u : (long) Memory.i32(blocks + 4L * (u / slots)) * slots + u % slots;
+    }
+  }
+
+  static void run(Lanes lanes, Workers workers, Attention kernel) {
+    switch (kernel) {
+      case Attention.Forward k -> {
+        var call = new Call(k.o(), k.lse().address(), k.q(), k.k(), k.v(), k.scale(), 1);
+        attend(lanes, workers, call, spans(k));
+      }
+      case Attention.Backward k -> AttentionBackwardCpu.run(lanes, workers, k);
+      case Attention.Store k -> store(lanes, workers, k);
+      case Attention.Decode k -> {
+        var call = new Call(k.o(), 0, k.q(), k.keys(), k.values(), k.scale(), k.keys().dim(1));
+        attend(lanes, workers, call, spans(k));
+      }
+    }
+  }
+
+  /// The boundaries of the sequences, checked.
+  static int[] starts(Tensor starts, int rows) {
+    int[] s = starts.toInts();
+    boolean fits = s[0] == 0 && s[s.length - 1] == rows;
+    for (int i = 1; i < s.length; i++) fits &= s[i] >= s[i - 1];
+    if (!fits) {
+      throw new IllegalArgumentException(
+          "Attention starts %s do not ascend from 0 to the %d rows of q".formatted(java.util.Arrays.toString(s), rows));
+    }
+    return s;
+  }
+
+  private static List<Span> spans(Attention.Forward k) {
+    int[] starts = starts(k.starts(), k.q().dim(0));
+    var spans = new ArrayList<Span>();
+    for (int s = 0; s + 1 < starts.length; s++) {
+      int length = starts[s + 1] - starts[s];
+      for (int t = 0; t < length; t += BLOCK) {
+        spans.add(new Span(starts[s] + t, Math.min(BLOCK, length - t), k.causal() ? t + 1 : length, k.causal() ? 1 : 0, starts[s], 0));
+      }
+    }
+    return spans;
+  }
+
+  private static List<Span> spans(Attention.Decode k) {
+    int[] starts = starts(k.starts(), k.q().dim(0));
+    int[] lengths = k.lengths().toInts();
+    int[] blocks = k.blocks().toInts();
+    int perSequence = k.blocks().dim(1);
+    int slots = k.keys().dim(1);
+    var spans = new ArrayList<Span>();
+    for (int s = 0; s < lengths.length; s++) {
+      int queries = starts[s + 1] - starts[s];
+      if (lengths[s] < queries || lengths[s] > (long) perSequence * slots) {
+        throw new IllegalArgumentException(
+            "Attention.Decode sequence %d has length %d, expected at least its %d queries and at most %d blocks of %d slots"
+                .formatted(s, lengths[s], queries, perSequence, slots));
+      }
+      for (int b = 0; b * slots < lengths[s]; b++) {
+        int page = blocks[s * perSequence + b];
+        if (page < 0 || page >= k.keys().dim(0)) {
+          throw new IllegalArgumentException(
+              "Attention.Decode sequence %d block %d is page %d of %d".formatted(s, b, page, k.keys().dim(0)));
+        }
+      }
+      for (int t = 0; t < queries; t += BLOCK) {
+        int visible = lengths[s] - queries + t + 1;
+        spans.add(new Span(starts[s] + t, Math.min(BLOCK, queries - t), visible, 1, 0, k.blocks().address() + 4L * s * perSequence));
+      }
+    }
+    return spans;
+  }
+
+  private static void attend(Lanes lanes, Workers workers, Call call, List<Span> spans) {
+    int groups = call.kvHeads();
+    workers.run(
+        spans.size() * groups,
+        (task, s) -> {
+          var span = spans.get(task / groups);
+          if (span.rows == 1) single(lanes, call, span, task % groups, s);
+          else block(lanes, call, span, task % groups, s);
+        });
+  }
+
+  private static void block(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.keys();
+    int stride = AttentionTiles.padded(n) + 16; // not a power of two: columns would share cache sets
+    long staging = scratch.floats(width);
+    long kt = scratch.floats((long) width * stride);
+    long v = scratch.floats((long) n * width);
+    long q = scratch.floats(AttentionTiles.ROWS * width);
+    long o = scratch.floats(AttentionTiles.ROWS * width);
+    long p = scratch.floats((long) AttentionTiles.ROWS * stride);
+    long partials = scratch.floats(Rows.PARTIALS);
+    Rows.fill(lanes, kt, 0, width * stride);
+    for (int u = 0; u < n; u++) {
+      long from = (span.key(u, call.slots) * call.kvHeads() + group) * d;
+      AttentionTiles.column(lanes, call.keys, from, d, stride, u, kt, staging);
+      AttentionTiles.row(lanes, call.values, from, d, width, v + 4L * u * width, staging);
+    }
+    int heads = call.heads() / call.kvHeads();
+    for (int h = group * heads; h < (group + 1) * heads; h++) {
+      for (int i = 0; i < span.rows; i += AttentionTiles.ROWS) {
+        int rows = Math.min(AttentionTiles.ROWS, span.rows - i);
+        Rows.fill(lanes, q, 0, AttentionTiles.ROWS * width);
+        Rows.fill(lanes, o, 0, AttentionTiles.ROWS * width);
+        for (int r = 0; r < rows; r++) {
+          AttentionTiles.row(lanes, call.q, ((long) (span.row + i + r) * call.heads() + h) * d, d, width, q + 4L * r * width, staging);
+        }
+        AttentionTiles.dots(lanes, p, q, kt, stride, width, rows, span.visible(i + rows - 1));
+        int common = rows == AttentionTiles.ROWS ? span.visible(i) : 0;
+        for (int r = 0; r < rows; r++) softmax(lanes, call, p + 4L * r * stride, span, i + r, h, partials);
+        AttentionTiles.chain4(lanes, o, p, stride, 1, v, width, width, 0, common);
+        for (int r = 0; r < rows; r++) {
+          long row = o + 4L * r * width;
+          AttentionTiles.chain(lanes, row, p + 4L * r * stride, 1, v, width, width, common, span.visible(i + r));
+          finish(lanes, call, row, p + 4L * r * stride, span, i + r, h);
+        }
+      }
+    }
+  }
+
+  /// One query: keys and values are used once per query head, so they are read where they lie, or staged row by row.
+  private static void single(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.visible;
+    int stride = AttentionTiles.padded(n) + 16;
+    int heads = call.heads() / call.kvHeads();
+    long staging = scratch.floats(width);
+    long q = scratch.floats((long) heads * width);
+    long o = scratch.floats((long) heads * width);
+    long p = scratch.floats((long) heads * stride);
+    long row = scratch.floats(width);
+    long partials = scratch.floats(Rows.PARTIALS);
+    Rows.fill(lanes, o, 0, heads * width);
+    for (int h = 0; h < heads; h++) {
+      AttentionTiles.row(lanes, call.q, ((long) span.row * call.heads() + group * heads + h) * d, d, width, q + 4L * h * width, staging);
+    }
+    for (int u = 0; u < n; u++) {
+      long key = Rows.read(lanes, call.keys, (span.key(u, call.slots) * call.kvHeads() + group) * d, d, row);
+      for (int h = 0; h < heads; h++) Memory.f32(p + 4L * (h * stride + u), Rows.dot(lanes, q + 4L * h * width, key, d, partials));
+    }
+    for (int h = 0; h < heads; h++) softmax(lanes, call, p + 4L * h * stride, span, 0, group * heads + h, partials);
+    for (int u = 0; u < n; u++) {
+      AttentionTiles.row(lanes, call.values, (span.key(u, call.slots) * call.kvHeads() + group) * d, d, width, row, staging);
+      for (int h = 0; h < heads; h++) {
+        AttentionTiles.chain(lanes, o + 4L * h * width, p + 4L * (h * stride + u), 1, row, width, width, 0, 1);
+      }
+    }
+    for (int h = 0; h < heads; h++) finish(lanes, call, o + 4L * h * width, p + 4L * h * stride, span, 0, group * heads + h);
+  }
+
+  /// Turns dot products into exponentials; their sum goes to the slot behind the last visible key.
+  private static void softmax(Lanes lanes, Call call, long p, Span span, int i, int head, long partials) {
+    int n = span.visible(i);
+    Rows.scale(lanes, p, p, call.scale, n);
+    float max = Rows.max(lanes, p, n);
+    Rows.exp(lanes, p, p, max, n);
+    float sum = Rows.sum(lanes, p, n, partials);
+    Memory.f32(p + 4L * n, sum);
+    if (call.lse != 0) Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + head), max + (float) StrictMath.log(sum));
+  }
+
+  private static void finish(Lanes lanes, Call call, long o, long p, Span span, int i, int head) {
+    Rows.scale(lanes, o, o, 1 / Memory.f32(p + 4L * span.visible(i)), call.d());
+    Rows.write(lanes, call.o, ((long) (span.row + i) * call.heads() + head) * call.d(), call.d(), o);
+  }
+
+  private static void store(Lanes lanes, Workers workers, Attention.Store k) {
+    int[] slots = k.slots().toInts();
+    int capacity = k.pages().dim(0) * k.pages().dim(1);
+    for (int r = 0; r < slots.length; r++) {
+      if (slots[r] < 0 || slots[r] >= capacity) {
+        throw new IllegalArgumentException("Attention.Store row %d goes to slot %d of %d".formatted(r, slots[r], capacity));
+      }
+    }
+    int n = k.x().dim(1) * k.x().dim(2);
+    Rows.split(
+        workers, slots.length, n,
+        (from, to, s) -> {
+          long staged = s.floats(n);
+          for (int r = (int) from; r < to; r++) {
+            Rows.write(lanes, k.pages(), (long) slots[r] * n, n, Rows.read(lanes, k.x(), (long) r * n, n, staged));
+          }
+        });
+  }
+}

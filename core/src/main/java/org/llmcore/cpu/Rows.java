@@ -1,0 +1,222 @@
+package org.llmcore.cpu;
+
+import java.lang.foreign.MemorySegment;
+
+import jdk.incubator.vector.VectorOperators;
+
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.Bf16;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Memory;
+import org.llmcore.tensor.Tensor;
+
+/// What row kernels share: f32 access to rows of any floating dtype, and sums by rule 3 of `Kernel`.
+///
+/// A row of an f32 tensor is read and written where it lies; rows of other dtypes pass through f32 scratch. Every loop has a
+/// vector part of `lanes.whole(n)` elements and a scalar rest; in the scalar tier the rest is everything, so the twin is the
+/// tail, and both give the same bits.
+///
+/// A rule-3 sum is kept as 16 partial sums in memory, so that it can be continued over pieces of a row whose lengths are
+/// multiples of 16; a vector of fewer than 16 lanes sweeps the piece once for each of its 16/N groups of partials.
+final class Rows {
+  /// Partial sums of rule 3.
+  static final int PARTIALS = 16;
+
+  /// Elements of one task: enough to hide the cost of handing it out, few enough to stay in the first-level cache.
+  static final int GRAIN = 4096;
+
+  /// Work on units `[from, to)`.
+  interface Piece {
+    void run(long from, long to, Scratch scratch);
+  }
+
+  private Rows() {}
+
+  /// Splits `units` of `elements` each into tasks of about `GRAIN` elements, always at the same places.
+  static void split(Workers workers, long units, long elements, Piece piece) {
+    long grain = Math.max(1, GRAIN / Math.max(1, elements));
+    int tasks = Math.toIntExact((units + grain - 1) / grain);
+    workers.run(tasks, (task, scratch) -> piece.run(task * grain, Math.min(units, (task + 1) * grain), scratch));
+  }
+
+  /// Address of elements `[from, from+n)` as f32: their own, or `scratch` after conversion.
+  static long read(Lanes lanes, Tensor t, long from, int n, long scratch) {
+    if (t.dtype() == DType.F32) return t.address() + 4 * from;
+    convert(t.dtype(), t.address(), from, n, scratch);
+    return scratch;
+  }
+
+  private static void convert(DType dtype, long address, long from, int n, long to) {
+    if (dtype == DType.BF16) {
+      for (int i = 0; i < n; i++) Memory.f32(to + 4L * i, Bf16.toFloat(Memory.u16(address + 2 * (from + i))));
+    } else {
+      for (int i = 0; i < n; i++) Memory.f32(to + 4L * i, Float.float16ToFloat(Memory.u16(address + 2 * (from + i))));
+    }
+  }
+
+  /// Where a kernel puts f32 results for elements `[from, …)` of `y`: in place if nothing is left to do, else `scratch`;
+  /// `write` does what is left.
+  static long target(Sink y, long from, long scratch) {
+    return y.add() ? scratch : target(y.tensor(), from, scratch);
+  }
+
+  static long target(Tensor y, long from, long scratch) {
+    return y.dtype() == DType.F32 ? y.address() + 4 * from : scratch;
+  }
+
+  /// Stores, or adds, the n results at `source` (from `target`) to elements `[from, from+n)`.
+  static void write(Lanes lanes, Sink y, long from, int n, long source) {
+    if (!y.add()) {
+      write(lanes, y.tensor(), from, n, source);
+      return;
+    }
+    var dtype = y.tensor().dtype();
+    long address = y.tensor().address();
+    if (dtype == DType.F32) {
+      add(lanes, address + 4 * from, source, n);
+    } else {
+      for (int i = 0; i < n; i++) {
+        Memory.store(dtype, address, from + i, Memory.load(dtype, address, from + i) + Memory.f32(source + 4L * i));
+      }
+    }
+  }
+
+  static void write(Lanes lanes, Tensor y, long from, int n, long source) {
+    long address = y.address();
+    switch (y.dtype()) {
+      case F32 -> {
+        if (source != address + 4 * from) MemorySegment.copy(Memory.ALL, source, Memory.ALL, address + 4 * from, 4L * n);
+      }
+      case BF16 -> {
+        for (int i = 0; i < n; i++) Memory.u16(address + 2 * (from + i), Bf16.of(Memory.f32(source + 4L * i)));
+      }
+      default -> {
+        for (int i = 0; i < n; i++) Memory.store(y.dtype(), address, from + i, Memory.f32(source + 4L * i));
+      }
+    }
+  }
+
+  /// Fills `sums` with where a chain of rule 2 starts: the destination if it adds, else 0.
+  static void start(Lanes lanes, Sink y, long from, int n, long sums) {
+    if (!y.add()) {
+      fill(lanes, sums, 0, n);
+    } else {
+      long old = read(lanes, y.tensor(), from, n, sums);
+      if (old != sums) MemorySegment.copy(Memory.ALL, old, Memory.ALL, sums, 4L * n);
+    }
+  }
+
+  /// y += x.
+  static void add(Lanes lanes, long y, long x, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).add(Lanes.load(x + 4L * c)));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(y + 4L * c) + Memory.f32(x + 4L * c));
+  }
+
+  /// y = a·x.
+  static void scale(Lanes lanes, long y, long x, float a, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).mul(a));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * a);
+  }
+
+  /// y /= divisor.
+  static void divide(Lanes lanes, long y, float divisor, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).div(divisor));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(y + 4L * c) / divisor);
+  }
+
+  /// y = max(y, x).
+  static void max(Lanes lanes, long y, long x, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).max(Lanes.load(x + 4L * c)));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Math.max(Memory.f32(y + 4L * c), Memory.f32(x + 4L * c)));
+  }
+
+  /// y = value.
+  static void fill(Lanes lanes, long y, float value, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.all(value));
+    for (; c < n; c++) Memory.f32(y + 4L * c, value);
+  }
+
+  /// Largest of n ≥ 1 elements; NaN if there is one.
+  static float max(Lanes lanes, long x, int n) {
+    float max = Float.NEGATIVE_INFINITY;
+    int c = 0;
+    int whole = lanes.whole(n);
+    if (whole > 0) {
+      var m = Lanes.all(max);
+      for (; c < whole; c += Lanes.N) m = m.max(Lanes.load(x + 4L * c));
+      max = m.reduceLanes(VectorOperators.MAX);
+    }
+    for (; c < n; c++) max = Math.max(max, Memory.f32(x + 4L * c));
+    return max;
+  }
+
+  /// y = exp(x − shift).
+  static void exp(Lanes lanes, long y, long x, float shift, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).sub(shift)));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Exp.of(Memory.f32(x + 4L * c) - shift));
+  }
+
+  /// Σ x.
+  static float sum(Lanes lanes, long x, int n, long partials) {
+    clear(partials);
+    sumInto(lanes, partials, x, n);
+    return total(partials);
+  }
+
+  /// Σ a·b.
+  static float dot(Lanes lanes, long a, long b, int n, long partials) {
+    clear(partials);
+    dotInto(lanes, partials, a, b, n);
+    return total(partials);
+  }
+
+  static void clear(long partials) {
+    for (int i = 0; i < PARTIALS; i++) Memory.f32(partials + 4L * i, 0);
+  }
+
+  static void sumInto(Lanes lanes, long partials, long x, int n) {
+    int c = 0;
+    if (lanes.vector()) {
+      c = n & -PARTIALS;
+      for (int p = 0; p < PARTIALS; p += Lanes.N) {
+        var s = Lanes.load(partials + 4L * p);
+        for (int i = p; i < c; i += PARTIALS) s = s.add(Lanes.load(x + 4L * i));
+        Lanes.store(partials + 4L * p, s);
+      }
+    }
+    for (; c < n; c++) {
+      long p = partials + 4L * (c % PARTIALS);
+      Memory.f32(p, Memory.f32(p) + Memory.f32(x + 4L * c));
+    }
+  }
+
+  static void dotInto(Lanes lanes, long partials, long a, long b, int n) {
+    int c = 0;
+    if (lanes.vector()) {
+      c = n & -PARTIALS;
+      for (int p = 0; p < PARTIALS; p += Lanes.N) {
+        var s = Lanes.load(partials + 4L * p);
+        for (int i = p; i < c; i += PARTIALS) s = Lanes.load(a + 4L * i).fma(Lanes.load(b + 4L * i), s);
+        Lanes.store(partials + 4L * p, s);
+      }
+    }
+    for (; c < n; c++) {
+      long p = partials + 4L * (c % PARTIALS);
+      Memory.f32(p, Math.fma(Memory.f32(a + 4L * c), Memory.f32(b + 4L * c), Memory.f32(p)));
+    }
+  }
+
+  /// The tree over the partials, which it destroys.
+  static float total(long partials) {
+    for (int step = PARTIALS / 2; step > 0; step /= 2) {
+      for (int i = 0; i < step; i++) Memory.f32(partials + 4L * i, Memory.f32(partials + 4L * i) + Memory.f32(partials + 4L * (i + step)));
+    }
+    return Memory.f32(partials);
+  }
+}
