@@ -53,22 +53,22 @@ public final class CpuDevice implements HostDevice {
   @Override
   public void run(Kernel kernel) {
     switch (kernel) {
-      case AdamW.Step k -> AdamWCpu.run(k, lanes, workers);
-      case Attention k -> AttentionCpu.run(k, lanes, workers);
-      case Binary k -> BinaryCpu.run(k, lanes, workers);
-      case CrossEntropy k -> CrossEntropyCpu.run(k, lanes, workers);
+      case AdamW.Step k -> AdamWCpu.run(lanes, workers, k);
+      case Attention k -> AttentionCpu.run(lanes, workers, k);
+      case Binary k -> BinaryCpu.run(lanes, workers, k);
+      case CrossEntropy k -> CrossEntropyCpu.run(lanes, workers, k);
       case Custom k -> k.run();
-      case Dropout.Mask k -> DropoutCpu.run(k, lanes, workers);
-      case Embedding k -> EmbeddingCpu.run(k, lanes, workers);
-      case GradientNorm k -> GradientNormCpu.run(k, lanes, workers);
-      case MatMul.Product k -> MatMulCpu.run(k, lanes, workers, shared);
-      case Move k -> MoveCpu.run(k, lanes, workers);
-      case Reduce k -> ReduceCpu.run(k, lanes, workers);
-      case RmsNorm k -> RmsNormCpu.run(k, lanes, workers);
-      case Rope.Rotate k -> RopeCpu.run(k, lanes, workers);
-      case Softmax k -> SoftmaxCpu.run(k, lanes, workers);
-      case SwiGlu k -> SwiGluCpu.run(k, lanes, workers);
-      case Unary k -> UnaryCpu.run(k, lanes, workers);
+      case Dropout.Mask k -> DropoutCpu.run(lanes, workers, k);
+      case Embedding k -> EmbeddingCpu.run(lanes, workers, k);
+      case GradientNorm k -> GradientNormCpu.run(lanes, workers, k);
+      case MatMul.Product k -> MatMulCpu.run(lanes, workers, k, shared);
+      case Move k -> MoveCpu.run(lanes, workers, k);
+      case Reduce k -> ReduceCpu.run(lanes, workers, k);
+      case RmsNorm k -> RmsNormCpu.run(lanes, workers, k);
+      case Rope.Rotate k -> RopeCpu.run(lanes, workers, k);
+      case Softmax k -> SoftmaxCpu.run(lanes, workers, k);
+      case SwiGlu k -> SwiGluCpu.run(lanes, workers, k);
+      case Unary k -> UnaryCpu.run(lanes, workers, k);
     }
   }
 

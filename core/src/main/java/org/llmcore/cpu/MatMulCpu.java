@@ -15,7 +15,7 @@ final class MatMulCpu {
 
   private MatMulCpu() {}
 
-  static void run(MatMul.Product c, Lanes lanes, Workers workers, Scratch shared) {
+  static void run(Lanes lanes, Workers workers, MatMul.Product c, Scratch shared) {
     shared.reset();
     int m = c.m();
     int n = c.n();

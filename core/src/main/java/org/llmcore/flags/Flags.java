@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
+
 import org.llmcore.InvalidInput;
 
 /// The environment's knobs. A value nobody knows is refused with those that are known.

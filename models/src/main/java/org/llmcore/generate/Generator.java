@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.KvCache;

@@ -1,6 +1,7 @@
 package org.llmcore.generate;
 
 import java.util.stream.IntStream;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.op.Dropout;
 

@@ -1,6 +1,7 @@
 package org.llmcore.model;
 
 import java.util.function.UnaryOperator;
+
 import org.llmcore.op.Binary;
 import org.llmcore.op.Pass;
 import org.llmcore.op.RmsNorm;

@@ -3,6 +3,7 @@ package org.llmcore.model;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
+
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.op.CrossEntropy;
 import org.llmcore.op.Embedding;

@@ -4,6 +4,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.op.Pass;
 import org.llmcore.tensor.DType;

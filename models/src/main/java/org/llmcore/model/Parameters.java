@@ -4,6 +4,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+
 import org.llmcore.tensor.Tensor;
 
 /// Named tensors in a fixed order, under their published names. The order is part of a run's identity: gradients, moments

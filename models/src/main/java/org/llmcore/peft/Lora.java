@@ -2,6 +2,7 @@ package org.llmcore.peft;
 
 import java.util.ArrayList;
 import java.util.List;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.model.Decoder;

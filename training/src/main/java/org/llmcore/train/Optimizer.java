@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+
 import org.llmcore.model.Parameters;
 import org.llmcore.op.AdamW;
 import org.llmcore.op.Device;

@@ -2,6 +2,7 @@ package org.llmcore.train;
 
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+
 import org.llmcore.data.Batch;
 import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;

@@ -1,6 +1,7 @@
 package org.llmcore.train;
 
 import java.util.Optional;
+
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.Parameters;
