@@ -47,7 +47,7 @@ final class DotGemm {
   /// One block of y: rows of a and b are k floats, `4·k` bytes (`pitch`) apart.
   static void block(
       Lanes lanes, long y, long yRow, long a, long b, long pitch, int rows, int columns, int k, float alpha, boolean add, Scratch scratch) {
-    long sums = scratch.floats(PARTIALS);
+    long sums = scratch.floats(PARTIALS * PARTIALS);
     if (!lanes.vector() || !WIDE) {
       for (int r = 0; r < rows; r++) {
         for (int c = 0; c < columns; c++) {
@@ -62,8 +62,8 @@ final class DotGemm {
     for (; r + 4 <= rows; r += 4) {
       for (int c = 0; c < columns; c += 4) {
         int width = Math.min(4, columns - c);
-        var s = four(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask);
-        finish(s, y + r * yRow + 4L * c, yRow, 4, width, alpha, add, sums);
+        four(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask, sums);
+        finish(trees(sums), y + r * yRow + 4L * c, yRow, 4, width, alpha, add, sums);
       }
     }
     for (; r < rows; r++) {
@@ -75,8 +75,9 @@ final class DotGemm {
     }
   }
 
-  /// Dot products of 4 rows of a with up to 4 rows of b: lane 4·i + j is row i with row j. Missing rows of b repeat the last.
-  private static FloatVector four(long a, long b, long pitch, int width, int whole, int tail, VectorMask<Float> mask) {
+  /// Partial sums of 4 rows of a with up to 4 rows of b: vector 4·i + j of `sums` is row i with row j. Missing rows of b repeat
+  /// the last. The trees are a method of their own: together both exceed what the compiler keeps in registers.
+  private static void four(long a, long b, long pitch, int width, int whole, int tail, VectorMask<Float> mask, long sums) {
     long a1 = pitch;
     long a2 = 2 * pitch;
     long a3 = 3 * pitch;
@@ -139,9 +140,31 @@ final class DotGemm {
       s32 = u.fma(v2, s32);
       s33 = u.fma(v3, s33);
     }
-    var p = ONE.add(TWO.add(FOUR.add(EIGHT.add(s00, s01), EIGHT.add(s02, s03)), FOUR.add(EIGHT.add(s10, s11), EIGHT.add(s12, s13))),
-        TWO.add(FOUR.add(EIGHT.add(s20, s21), EIGHT.add(s22, s23)), FOUR.add(EIGHT.add(s30, s31), EIGHT.add(s32, s33))));
-    return p;
+    Lanes.store(sums + 0, s00);
+    Lanes.store(sums + 64, s01);
+    Lanes.store(sums + 128, s02);
+    Lanes.store(sums + 192, s03);
+    Lanes.store(sums + 256, s10);
+    Lanes.store(sums + 320, s11);
+    Lanes.store(sums + 384, s12);
+    Lanes.store(sums + 448, s13);
+    Lanes.store(sums + 512, s20);
+    Lanes.store(sums + 576, s21);
+    Lanes.store(sums + 640, s22);
+    Lanes.store(sums + 704, s23);
+    Lanes.store(sums + 768, s30);
+    Lanes.store(sums + 832, s31);
+    Lanes.store(sums + 896, s32);
+    Lanes.store(sums + 960, s33);
+  }
+
+  /// The trees over 16 vectors of partial sums: lane i of the result is the sum of vector i.
+  private static FloatVector trees(long sums) {
+    for (int r = 0; r < 4; r++) {
+      long at = sums + 256L * r;
+      Lanes.store(sums + 64L * r, FOUR.add(EIGHT.add(Lanes.load(at), Lanes.load(at + 64)), EIGHT.add(Lanes.load(at + 128), Lanes.load(at + 192))));
+    }
+    return ONE.add(TWO.add(Lanes.load(sums), Lanes.load(sums + 64)), TWO.add(Lanes.load(sums + 128), Lanes.load(sums + 192)));
   }
 
   /// Dot products of one row of a with up to 4 rows of b, in lanes 0 … 3.
