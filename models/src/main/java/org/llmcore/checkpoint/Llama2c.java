@@ -1,0 +1,125 @@
+package org.llmcore.checkpoint;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
+
+import org.llmcore.InvalidInput;
+
+/// A llama2.c checkpoint (karpathy/llama2.c, `run.c`, version 0): seven i32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads,
+/// vocab_size, seq_len; a negative vocab_size means an untied head), then f32 tensors, each kind for all layers together.
+///
+/// Meta's rotary embedding pairs neighbours (2i, 2i+1), Hugging Face's pairs halves (i, i + d/2): rows of q and k are
+/// permuted when read, so that tensors come out under Hugging Face names with Hugging Face meaning.
+public final class Llama2c {
+  private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
+  private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+
+  private Llama2c() {}
+
+  /// A checkpoint in memory: configuration and tensors by Hugging Face name.
+  public record Checkpoint(LlamaConfig config, Map<String, float[]> tensors) {}
+
+  /// Whether a file could be one: its header is plausible and matches its length.
+  public static boolean plausible(Path file) {
+    try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
+      if (channel.size() < 28) return false;
+      var head = channel.map(FileChannel.MapMode.READ_ONLY, 0, 28, arena);
+      var config = config(head);
+      return channel.size() == size(config);
+    } catch (IOException | InvalidInput _) {
+      return false;
+    }
+  }
+
+  /// Reads a file.
+  /// @throws InvalidInput if header and length do not agree
+  public static Checkpoint read(Path file) {
+    if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
+    try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
+      if (channel.size() < 28) throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
+      var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+      var config = config(all);
+      if (channel.size() != size(config)) {
+        throw new InvalidInput(
+            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config), "it is truncated or of another version");
+      }
+      return new Checkpoint(config, tensors(config, all));
+    } catch (IOException e) {
+      throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
+    }
+  }
+
+  private static LlamaConfig config(MemorySegment m) {
+    int dim = m.get(INT, 0);
+    int heads = m.get(INT, 12);
+    int vocabulary = m.get(INT, 20);
+    if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("a llama2.c header with dim " + dim + " and " + heads + " heads", "it is no llama2.c checkpoint");
+    return new LlamaConfig(
+        Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000, 1,
+        vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+  }
+
+  private static long size(LlamaConfig c) {
+    // The rotary tables that version 0 carries: cos and sin of half a head for every position.
+    return 28 + 4 * (c.parameters() + (long) c.contextLength() * c.headDim());
+  }
+
+  private static Map<String, float[]> tensors(LlamaConfig c, MemorySegment m) {
+    var out = new LinkedHashMap<String, float[]>();
+    int kv = c.kvHeads() * c.headDim();
+    long at = 28;
+    at = take(m, at, out, "model.embed_tokens.weight", c.vocabulary() * c.hidden());
+    at = layers(c, m, at, out, "input_layernorm", c.hidden());
+    at = layers(c, m, at, out, "self_attn.q_proj", c.hidden() * c.hidden());
+    at = layers(c, m, at, out, "self_attn.k_proj", kv * c.hidden());
+    at = layers(c, m, at, out, "self_attn.v_proj", kv * c.hidden());
+    at = layers(c, m, at, out, "self_attn.o_proj", c.hidden() * c.hidden());
+    at = layers(c, m, at, out, "post_attention_layernorm", c.hidden());
+    at = layers(c, m, at, out, "mlp.gate_proj", c.intermediate() * c.hidden());
+    at = layers(c, m, at, out, "mlp.down_proj", c.intermediate() * c.hidden());
+    at = layers(c, m, at, out, "mlp.up_proj", c.intermediate() * c.hidden());
+    at = take(m, at, out, "model.norm.weight", c.hidden());
+    at += 4L * c.contextLength() * c.headDim();
+    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", c.vocabulary() * c.hidden());
+    for (int i = 0; i < c.layers(); i++) {
+      var layer = "model.layers." + i + ".self_attn.";
+      out.computeIfPresent(layer + "q_proj.weight", (_, w) -> halves(w, c.heads(), c.headDim(), c.hidden()));
+      out.computeIfPresent(layer + "k_proj.weight", (_, w) -> halves(w, c.kvHeads(), c.headDim(), c.hidden()));
+    }
+    return out;
+  }
+
+  private static long layers(LlamaConfig c, MemorySegment m, long at, Map<String, float[]> out, String name, int n) {
+    for (int i = 0; i < c.layers(); i++) at = take(m, at, out, "model.layers." + i + "." + name + ".weight", n);
+    return at;
+  }
+
+  private static long take(MemorySegment m, long at, Map<String, float[]> out, String name, int n) {
+    var values = new float[n];
+    MemorySegment.copy(m, FLOAT, at, values, 0, n);
+    out.put(name, values);
+    return at + 4L * n;
+  }
+
+  /// Rows of each head from neighbours to halves: row 2i goes to i, row 2i+1 to i + d/2.
+  static float[] halves(float[] w, int heads, int headDim, int in) {
+    var out = new float[w.length];
+    for (int h = 0; h < heads; h++) {
+      for (int i = 0; i < headDim; i++) {
+        int to = h * headDim + i / 2 + i % 2 * (headDim / 2);
+        System.arraycopy(w, (h * headDim + i) * in, out, to * in, in);
+      }
+    }
+    return out;
+  }
+}
