@@ -1,0 +1,71 @@
+package org.llmcore.data.sql;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.llmcore.data.sql.Query.Language;
+
+/// The embedded data set: from a schema and an English question to SQL.
+///
+///     singers(name text, age number) | how many singers are there with age above 30 | sql: select count(*) from singers where age > 30
+///
+/// Example i of a split is a pure function of (seed, split, i). Test schemas share no table name with training, every fifth
+/// column name is new too, and half of the test questions use phrasings that training never pairs with SQL.
+public final class SqlTask {
+  /// One example.
+  /// @param prompt what the model is given; ends with the tag of the answer's language
+  /// @param answer what it should write, starting with a space
+  /// @param script statements that make the database in SQLite
+  /// @param family kind of query, lower case
+  /// @param heldOut whether the phrasing is one that training never shows
+  public record Example(String prompt, String answer, List<String> script, String family, boolean heldOut) {}
+
+  private static final String SEPARATOR = " | ";
+
+  private SqlTask() {}
+
+  /// The prompt for a schema and a question.
+  public static String prompt(String schema, String question) {
+    return prompt(schema + SEPARATOR + question);
+  }
+
+  /// The prompt for what a person types, `schema | question`; one that is complete is left as it is.
+  public static String prompt(String typed) {
+    return typed.strip().endsWith(":") ? typed.strip() : typed.strip() + SEPARATOR + "sql:";
+  }
+
+  /// `n` examples for fine-tuning.
+  public static List<Example> train(long seed, int n) {
+    var out = new ArrayList<Example>();
+    for (int i = 0; i < n; i++) out.add(example(new Draw(seed, 1, i), Lexicon.Split.TRAIN, Question.Phrasing.KNOWN));
+    return out;
+  }
+
+  /// `n` examples for evaluation: unseen schemas, and every second question in an unseen phrasing.
+  public static List<Example> test(long seed, int n) {
+    var out = new ArrayList<Example>();
+    for (int i = 0; i < n; i++) {
+      out.add(example(new Draw(seed, 2, i), Lexicon.Split.TEST, i % 2 == 0 ? Question.Phrasing.KNOWN : Question.Phrasing.HELD_OUT));
+    }
+    return out;
+  }
+
+  private static Example example(Draw draw, Lexicon.Split split, Question.Phrasing phrasing) {
+    var family = draw.pick(List.of(Question.Family.values()));
+    var schema = Schema.of(draw, split, Question.joins(family) || draw.chance(15));
+    var q = Question.of(draw, family, schema, phrasing);
+    return new Example(
+        prompt(schema.text(), q.text()), " " + q.query().sql(), schema.script(), family.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' '), q.heldOut());
+  }
+
+  /// Document i of the corpus the base model is trained on: the same English about training schemas in all phrasings, answered
+  /// in four languages of ours, and never in SQL.
+  public static String corpus(long seed, long i) {
+    var draw = new Draw(seed, 3, i);
+    var family = draw.pick(List.of(Question.Family.values()));
+    var schema = Schema.of(draw, Lexicon.Split.TRAIN, Question.joins(family) || draw.chance(15));
+    var q = Question.of(draw, family, schema, Question.Phrasing.ANY);
+    var language = draw.pick(List.of(Language.PLAN, Language.CALL, Language.NOTE, Language.FIELDS));
+    var tag = language.name().toLowerCase(java.util.Locale.ROOT);
+    return schema.text() + SEPARATOR + q.text() + SEPARATOR + tag + ": " + q.query().in(language);
+  }
+}
