@@ -1,0 +1,186 @@
+package org.llmcore.model;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AtomicFile;
+import org.llmcore.checkpoint.Llama2c;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.checkpoint.Safetensors;
+import org.llmcore.op.Device;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Memory;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+import org.llmcore.text.Tokenizer;
+import org.llmcore.text.Tokenizers;
+
+/// A model with its weights in memory and its tokenizer: what is opened, tuned, asked and saved. Owns the weights' region.
+///
+/// Read from a Hugging Face folder (`config.json`, safetensors, a tokenizer) or a llama2.c `.bin` with a tokenizer beside it.
+public final class LanguageModel implements AutoCloseable {
+  private final Device device;
+  private final Decoder decoder;
+  private final Tokenizer tokenizer;
+  private final Region weights;
+  private final List<String> notes;
+
+  private LanguageModel(Device device, Decoder decoder, Tokenizer tokenizer, Region weights, List<String> notes) {
+    this.device = device;
+    this.decoder = decoder;
+    this.tokenizer = tokenizer;
+    this.weights = weights;
+    this.notes = notes;
+  }
+
+  /// Opens a model.
+  /// @param path a Hugging Face folder or a llama2.c checkpoint
+  /// @param tokenizer where the tokenizer is, if not in the folder
+  /// @param trainable whether all its parameters want gradients (full fine-tuning)
+  /// @throws InvalidInput naming the file, tensor or key that is wrong
+  public static LanguageModel open(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
+    ModelFiles.refusePickle(path);
+    if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, precision, trainable);
+    if (!Files.isDirectory(path)) throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    var config = LlamaConfig.read(path.resolve("config.json"));
+    var words = tokenizer(tokenizer.orElse(path), config);
+    var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
+    try (var files = ModelFiles.open(path)) {
+      var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), trainable);
+      var notes = load(device, decoder, files);
+      return new LanguageModel(device, decoder, words, region, notes);
+    } catch (RuntimeException e) {
+      region.close();
+      throw e;
+    }
+  }
+
+  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
+    var file = Llama2c.read(path);
+    if (tokenizer.isEmpty()) throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
+    var words = tokenizer(tokenizer.get(), file.config());
+    var region = device.reserve("weights", Decoder.bytes(file.config(), precision.weights()));
+    var decoder = Decoder.carve(file.config(), region, precision.weights(), precision.activations(), trainable);
+    decoder.parameters().map().forEach((name, w) -> upload(device, w, file.tensors().get(name)));
+    return new LanguageModel(device, decoder, words, region, List.of());
+  }
+
+  /// A model with fresh weights (`Initialisation`), all of them trainable.
+  public static LanguageModel scratch(Device device, LlamaConfig config, Tokenizer tokenizer, Precision precision, long seed) {
+    check(tokenizer, config);
+    var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
+    var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), true);
+    Initialisation.initialise(decoder, seed);
+    return new LanguageModel(device, decoder, tokenizer, region, List.of());
+  }
+
+  private static Tokenizer tokenizer(Path path, LlamaConfig config) {
+    var t = Tokenizers.open(path, OptionalInt.of(config.vocabulary()));
+    check(t, config);
+    return t;
+  }
+
+  private static void check(Tokenizer t, LlamaConfig config) {
+    if (t.size() > config.vocabulary()) {
+      throw new InvalidInput(
+          "the tokenizer has " + t.size() + " pieces, the model's vocabulary " + config.vocabulary(), "use the tokenizer the model was trained with");
+    }
+  }
+
+  private static List<String> load(Device device, Decoder decoder, ModelFiles files) {
+    var notes = new ArrayList<String>();
+    decoder.parameters().map().forEach((name, w) -> upload(device, name, w, files));
+    for (var name : files.entries().keySet()) {
+      boolean known = decoder.parameters().map().containsKey(name) || name.endsWith("rotary_emb.inv_freq");
+      if (!known && !(name.equals("lm_head.weight") && decoder.config().tiedHead())) notes.add("the files hold a tensor " + name + " that this model has no place for");
+    }
+    return notes;
+  }
+
+  private static void upload(Device device, String name, Tensor w, ModelFiles files) {
+    var e = files.entries().get(name);
+    if (e == null) throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+    if (!java.util.Arrays.equals(e.shape(), w.shape().dims())) {
+      throw new InvalidInput("tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(), "config.json and the weights must belong together");
+    }
+    if (e.dtype().equals(w.dtype().name())) device.upload(e.data(), w);
+    else upload(device, w, e.toFloats());
+  }
+
+  /// Puts f32 values into a tensor of any floating dtype on any device.
+  public static void upload(Device device, Tensor w, float[] values) {
+    if (w.dtype() == DType.F32) {
+      device.upload(MemorySegment.ofArray(values), w);
+      return;
+    }
+    try (var host = Region.fixed("conversion", Region.align(w.bytes()))) {
+      var t = host.carve(w.dtype(), w.shape());
+      for (int i = 0; i < values.length; i++) Memory.store(w.dtype(), t.address(), i, values[i]);
+      device.upload(t.segment(), w);
+    }
+  }
+
+  public Device device() {
+    return device;
+  }
+
+  public LlamaConfig config() {
+    return decoder.config();
+  }
+
+  public Decoder decoder() {
+    return decoder;
+  }
+
+  public Tokenizer tokenizer() {
+    return tokenizer;
+  }
+
+  /// Bytes of the weights' region.
+  public long bytes() {
+    return weights.high();
+  }
+
+  /// What was odd about the files and could be passed over.
+  public List<String> notes() {
+    return notes;
+  }
+
+  /// Items for a safetensors file of tensors in host or device memory.
+  public static List<Safetensors.Item> items(Device device, java.util.Map<String, Tensor> tensors) {
+    var out = new ArrayList<Safetensors.Item>();
+    tensors.forEach(
+        (name, t) -> {
+          var bytes = MemorySegment.ofArray(new byte[Math.toIntExact(t.bytes())]);
+          device.download(t, bytes);
+          out.add(Safetensors.Item.of(name, t.dtype(), t.shape().dims(), bytes));
+        });
+    return out;
+  }
+
+  /// Writes a Hugging Face folder that transformers loads: config, generation config, weights in their dtype, tokenizer.
+  /// The folder appears whole or not at all.
+  /// @param shardBytes largest size of one weights file
+  public void save(Path folder, long shardBytes) {
+    var dtype = decoder.embedding().dtype() == DType.F32 ? "float32" : decoder.embedding().dtype() == DType.BF16 ? "bfloat16" : "float16";
+    AtomicFile.folder(
+        folder,
+        temp -> {
+          Files.writeString(temp.resolve("config.json"), config().stored(dtype).toJson());
+          Files.writeString(temp.resolve("generation_config.json"), config().generationJson());
+          ModelFiles.write(temp, items(device, decoder.parameters().map()), shardBytes);
+          Tokenizers.save(tokenizer, temp);
+        });
+  }
+
+  @Override
+  public void close() {
+    weights.close();
+  }
+}

@@ -1,0 +1,103 @@
+package org.llmcore.peft;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AtomicFile;
+import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.checkpoint.Safetensors;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.LanguageModel;
+import org.llmcore.op.Device;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+
+/// LoRA adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors` (f32,
+/// `base_model.model.<module>.lora_A.weight` (r, inputs), `….lora_B.weight` (outputs, r)).
+public final class PeftAdapter {
+  private static final String CONFIG = "adapter_config.json";
+  private static final String WEIGHTS = "adapter_model.safetensors";
+
+  private PeftAdapter() {}
+
+  /// Whether a folder holds an adapter.
+  public static boolean in(Path folder) {
+    return Files.exists(folder.resolve(CONFIG));
+  }
+
+  /// Attaches the adapter of a folder to a model.
+  /// @throws InvalidInput if a tensor is missing, left over or of another shape than the model asks for
+  public static Lora load(Device device, Decoder base, Path folder, Region region) {
+    var config = LoraConfig.read(folder.resolve(CONFIG));
+    if (!Files.exists(folder.resolve(WEIGHTS))) {
+      var pickle = folder.resolve("adapter_model.bin");
+      if (Files.exists(pickle)) ModelFiles.refusePickle(pickle);
+      throw new InvalidInput(folder + " has no " + WEIGHTS, "give an adapter folder as PEFT writes it");
+    }
+    var lora = Lora.attach(base, config, region);
+    try (var file = Safetensors.open(folder.resolve(WEIGHTS))) {
+      for (var name : file.entries().keySet()) {
+        if (!lora.parameters().map().containsKey(name)) {
+          throw new InvalidInput(folder.resolve(WEIGHTS) + " holds " + name + ", which this model has no place for", "the adapter belongs to another base model or method");
+        }
+      }
+      lora.parameters().map().forEach((name, t) -> read(device, file.get(name), t, transposed(name)));
+    }
+    return lora;
+  }
+
+  private static boolean transposed(String name) {
+    return name.endsWith(".lora_B.weight");
+  }
+
+  private static void read(Device device, Safetensors.Entry e, Tensor t, boolean transposed) {
+    int rows = t.dim(transposed ? 1 : 0);
+    int columns = t.dim(transposed ? 0 : 1);
+    if (!Arrays.equals(e.shape(), new int[] {rows, columns})) {
+      throw new InvalidInput("adapter tensor " + e.name() + " has shape " + e.describe() + ", this model and r ask for (" + rows + ", " + columns + ")", "the adapter belongs to another base model");
+    }
+    var values = e.toFloats();
+    LanguageModel.upload(device, t, transposed ? transpose(values, rows, columns) : values);
+  }
+
+  /// (rows, columns) to (columns, rows).
+  private static float[] transpose(float[] x, int rows, int columns) {
+    var out = new float[x.length];
+    for (int r = 0; r < rows; r++) for (int c = 0; c < columns; c++) out[c * rows + r] = x[r * columns + c];
+    return out;
+  }
+
+  /// Writes an adapter folder that PEFT loads; it appears whole or not at all.
+  public static void save(Device device, Lora lora, Path folder) {
+    AtomicFile.folder(folder, temp -> write(device, lora, temp));
+  }
+
+  /// Writes the two files into an existing folder.
+  public static void write(Device device, Lora lora, Path folder) {
+    AtomicFile.write(folder.resolve(CONFIG), lora.config().toJson());
+    Safetensors.write(folder.resolve(WEIGHTS), items(device, lora));
+  }
+
+  private static ArrayList<Safetensors.Item> items(Device device, Lora lora) {
+    var items = new ArrayList<Safetensors.Item>();
+    lora.parameters()
+        .map()
+        .forEach(
+            (name, t) -> {
+              var values = new float[Math.toIntExact(t.elements())];
+              device.download(t, MemorySegment.ofArray(values));
+              boolean turn = transposed(name);
+              var shape = turn ? new int[] {t.dim(1), t.dim(0)} : t.shape().dims();
+              if (turn) values = transpose(values, t.dim(0), t.dim(1));
+              var bytes = MemorySegment.ofArray(new byte[4 * values.length]);
+              MemorySegment.copy(MemorySegment.ofArray(values), 0, bytes, 0, bytes.byteSize());
+              items.add(Safetensors.Item.of(name, DType.F32, shape, bytes));
+            });
+    return items;
+  }
+}
