@@ -80,6 +80,7 @@ public final class Launcher {
     flags.add("-XX:+UseSerialGC");
     flags.add("-XX:-UsePerfData");
     flags.add("-Xshare:auto");
+    flags.add("-Djava.awt.headless=true");
     String more = environment.get("LLM_JAVA_OPTIONS");
     if (more != null) for (String flag : more.trim().split(" ")) if (!flag.isEmpty()) flags.add(flag);
     return flags;
