@@ -129,17 +129,12 @@ final class AttentionBackwardCpu {
       long row = p + 4L * i * stride;
       long dp = ds + 4L * i * stride;
       int m = visible(t);
+      Rows.exp(lanes, row, row, scale, -lse, m);
       int u = 0;
       for (; u < lanes.whole(m); u += Lanes.N) {
-        var e = Exp.of(Lanes.load(row + 4L * u).fma(Lanes.all(scale), Lanes.all(-lse)));
-        Lanes.store(row + 4L * u, e);
-        Lanes.store(dp + 4L * u, Lanes.load(dp + 4L * u).sub(delta).mul(e).mul(scale));
+        Lanes.store(dp + 4L * u, Lanes.load(dp + 4L * u).sub(delta).mul(Lanes.load(row + 4L * u)).mul(scale));
       }
-      for (; u < m; u++) {
-        float e = Exp.of(Math.fma(Memory.f32(row + 4L * u), scale, -lse));
-        Memory.f32(row + 4L * u, e);
-        Memory.f32(dp + 4L * u, (Memory.f32(dp + 4L * u) - delta) * e * scale);
-      }
+      for (; u < m; u++) Memory.f32(dp + 4L * u, (Memory.f32(dp + 4L * u) - delta) * Memory.f32(row + 4L * u) * scale);
     }
 
     private void dq(int head, int t, int rows) {

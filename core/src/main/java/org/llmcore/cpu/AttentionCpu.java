@@ -204,7 +204,7 @@ final class AttentionCpu {
     int n = span.visible(i);
     Rows.scale(lanes, p, p, call.scale, n);
     float max = Rows.max(lanes, p, n);
-    Rows.exp(lanes, p, p, max, n);
+    Rows.exp(lanes, p, p, 1, -max, n);
     float sum = Rows.sum(lanes, p, n, partials);
     Memory.f32(p + 4L * n, sum);
     if (call.lse != 0) Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + head), max + (float) StrictMath.log(sum));

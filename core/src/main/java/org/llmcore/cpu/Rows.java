@@ -120,6 +120,13 @@ final class Rows {
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * a);
   }
 
+  /// y = a·b.
+  static void multiply(Lanes lanes, long y, long a, long b, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(a + 4L * c).mul(Lanes.load(b + 4L * c)));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(a + 4L * c) * Memory.f32(b + 4L * c));
+  }
+
   /// y /= divisor.
   static void divide(Lanes lanes, long y, float divisor, int n) {
     int c = 0;
@@ -155,11 +162,22 @@ final class Rows {
     return max;
   }
 
-  /// y = exp(x − shift).
-  static void exp(Lanes lanes, long y, long x, float shift, int n) {
-    int c = 0;
-    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).sub(shift)));
-    for (; c < n; c++) Memory.f32(y + 4L * c, Exp.of(Memory.f32(x + 4L * c) - shift));
+  /// y = exp(factor·x + shift).
+  static void exp(Lanes lanes, long y, long x, float factor, float shift, int n) {
+    int whole = lanes.whole(n);
+    for (int c = 0; c < whole; c += Lanes.N) {
+      Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).fma(Lanes.all(factor), Lanes.all(shift))));
+    }
+    for (int c = whole; c < n; c++) Memory.f32(y + 4L * c, Exp.of(Math.fma(Memory.f32(x + 4L * c), factor, shift)));
+  }
+
+  /// y = σ(x) = 1/(1+e⁻ˣ).
+  static void sigmoid(Lanes lanes, long y, long x, int n) {
+    int whole = lanes.whole(n);
+    for (int c = 0; c < whole; c += Lanes.N) {
+      Lanes.store(y + 4L * c, Lanes.all(1).div(Exp.of(Lanes.load(x + 4L * c).neg()).add(1)));
+    }
+    for (int c = whole; c < n; c++) Memory.f32(y + 4L * c, 1 / (1 + Exp.of(-Memory.f32(x + 4L * c))));
   }
 
   /// Σ x.
