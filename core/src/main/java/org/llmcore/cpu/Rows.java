@@ -195,7 +195,7 @@ final class Rows {
   }
 
   static void clear(long partials) {
-    for (int i = 0; i < PARTIALS; i++) Memory.f32(partials + 4L * i, 0);
+    for (int i = 0; i < PARTIALS; i += Lanes.N) Lanes.store(partials + 4L * i, Lanes.all(0));
   }
 
   static void sumInto(Lanes lanes, long partials, long x, int n) {
@@ -230,11 +230,14 @@ final class Rows {
     }
   }
 
-  /// The tree over the partials, which it destroys.
+  /// The tree over the partials: i with i+8, then +4, +2, +1.
   static float total(long partials) {
-    for (int step = PARTIALS / 2; step > 0; step /= 2) {
-      for (int i = 0; i < step; i++) Memory.f32(partials + 4L * i, Memory.f32(partials + 4L * i) + Memory.f32(partials + 4L * (i + step)));
-    }
-    return Memory.f32(partials);
+    float even = quarter(partials) + quarter(partials + 8);
+    float odd = quarter(partials + 4) + quarter(partials + 12);
+    return even + odd;
+  }
+
+  private static float quarter(long p) {
+    return Memory.f32(p) + Memory.f32(p + 32) + (Memory.f32(p + 16) + Memory.f32(p + 48));
   }
 }
