@@ -26,7 +26,7 @@ final class AttentionTiles {
   /// Copies d elements from `from` as f32, zero-padded to `width`.
   static void row(Lanes lanes, Tensor t, long from, int d, int width, long to, long staging) {
     long source = Rows.read(lanes, t, from, d, staging);
-    Rows.scale(lanes, to, source, 1, d);
+    Rows.copy(lanes, to, source, d);
     for (int i = d; i < width; i++) Memory.f32(to + 4L * i, 0);
   }
 

@@ -96,7 +96,7 @@ final class ReduceCpu {
       long outer = task / v.blocks();
       int column = (int) (task % v.blocks()) * COLUMNS;
       int n = Math.min(COLUMNS, v.inner - column);
-      Rows.scale(lanes, given, Rows.read(lanes, k.dy(), outer * v.inner + column, n, staged), 1, n);
+      Rows.copy(lanes, given, Rows.read(lanes, k.dy(), outer * v.inner + column, n, staged), n);
       if (k.f() == Function.MEAN) Rows.divide(lanes, given, v.n, n);
       if (k.f() == Function.MAX) reduce(lanes, k.x(), v, outer, column, n, Function.MAX, best, staged);
       for (int i = 0; i < v.n; i++) {
