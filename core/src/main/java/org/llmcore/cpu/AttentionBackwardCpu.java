@@ -20,7 +20,9 @@ final class AttentionBackwardCpu {
     if (!k.dq().wanted() && !k.dk().wanted() && !k.dv().wanted()) return;
     int[] starts = AttentionCpu.starts(k.starts(), k.q().dim(0));
     int groups = k.k().dim(1);
-    workers.run((starts.length - 1) * groups, (task, s) -> new Unit(lanes, k, starts[task / groups], starts[task / groups + 1], task % groups, s).run());
+    workers.run(
+        (starts.length - 1) * groups,
+        (task, s) -> new Unit(lanes, k, starts[task / groups], starts[task / groups + 1], task % groups, s).run());
   }
 
   /// One sequence and one key/value head; addresses of its scratch.

@@ -184,7 +184,8 @@ final class AttentionTiles {
       return;
     }
     int d = 0;
-    for (; d <= width - 2 * Lanes.N; d += 2 * Lanes.N) chain4x2(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from, to);
+    for (; d <= width - 2 * Lanes.N; d += 2 * Lanes.N) chain4x2(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from,
+        to);
     for (; d < width; d += Lanes.N) chain4x1(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from, to);
   }
 

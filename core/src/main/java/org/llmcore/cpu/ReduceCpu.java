@@ -29,13 +29,19 @@ final class ReduceCpu {
       case Reduce.Forward k -> {
         var v = View.of(k.x(), k.axis());
         if (v.last) Rows.split(workers, v.outer, v.n, (from, to, s) -> rows(lanes, k, v, from, to, s));
-        else Rows.split(workers, (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> columns(lanes, k, v, from, to, s));
+        else Rows.split(
+            workers,
+            (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> columns(lanes, k, v, from,
+                to, s));
       }
       case Reduce.Backward k -> {
         if (!k.dx().wanted()) return;
         var v = View.of(k.x(), k.axis());
         if (v.last && k.f() != Function.MAX) Rows.split(workers, v.outer, v.n, (from, to, s) -> spread(lanes, k, v, from, to, s));
-        else Rows.split(workers, (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> backward(lanes, k, v, from, to, s));
+        else Rows.split(
+            workers,
+            (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> backward(lanes, k, v, from,
+                to, s));
       }
     }
   }

@@ -12,11 +12,15 @@ final class RmsNormCpu {
 
   static void run(Lanes lanes, Workers workers, RmsNorm kernel) {
     switch (kernel) {
-      case RmsNorm.Forward k -> Rows.split(workers, k.x().rows(), k.x().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
+      case RmsNorm.Forward k -> Rows.split(
+          workers, k.x().rows(), k.x().columns(),
+          (from, to, s) -> forward(lanes, k, from, to, s));
       case RmsNorm.Backward k -> {
         int c = k.x().columns();
         if (k.dx().wanted()) Rows.split(workers, k.x().rows(), c, (from, to, s) -> dx(lanes, k, from, to, s));
-        if (k.dw().wanted()) workers.run((c + COLUMNS - 1) / COLUMNS, (task, s) -> dw(lanes, k, task * COLUMNS, Math.min(COLUMNS, c - task * COLUMNS), s));
+        if (k.dw().wanted()) workers.run(
+            (c + COLUMNS - 1) / COLUMNS,
+            (task, s) -> dw(lanes, k, task * COLUMNS, Math.min(COLUMNS, c - task * COLUMNS), s));
       }
     }
   }

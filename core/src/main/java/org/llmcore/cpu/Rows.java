@@ -65,7 +65,8 @@ final class Rows {
   }
 
   private static FloatVector widen(long from) {
-    var bits = ShortVector.fromMemorySegment(SHORTS, Memory.ALL, from, ORDER).convertShape(VectorOperators.ZERO_EXTEND_S2I, INTS, 0);
+    var bits = ShortVector.fromMemorySegment(SHORTS, Memory.ALL, from, ORDER).convertShape(VectorOperators.ZERO_EXTEND_S2I,
+        INTS, 0);
     return ((IntVector) bits).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 

@@ -9,7 +9,9 @@ final class SoftmaxCpu {
 
   static void run(Lanes lanes, Workers workers, Softmax kernel) {
     switch (kernel) {
-      case Softmax.Forward k -> Rows.split(workers, k.x().rows(), k.x().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
+      case Softmax.Forward k -> Rows.split(
+          workers, k.x().rows(), k.x().columns(),
+          (from, to, s) -> forward(lanes, k, from, to, s));
       case Softmax.Backward k -> {
         if (k.dx().wanted()) Rows.split(workers, k.y().rows(), k.y().columns(), (from, to, s) -> backward(lanes, k, from, to, s));
       }
@@ -58,7 +60,8 @@ final class SoftmaxCpu {
 
   private static void plain(Lanes lanes, long dx, long dy, long y, float sum, int n) {
     int c = 0;
-    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(dx + 4L * c, Lanes.load(dy + 4L * c).sub(sum).mul(Lanes.load(y + 4L * c)));
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(dx + 4L * c,
+        Lanes.load(dy + 4L * c).sub(sum).mul(Lanes.load(y + 4L * c)));
     for (; c < n; c++) Memory.f32(dx + 4L * c, (Memory.f32(dy + 4L * c) - sum) * Memory.f32(y + 4L * c));
   }
 

@@ -9,8 +9,12 @@ final class SwiGluCpu {
 
   static void run(Lanes lanes, Workers workers, SwiGlu kernel) {
     switch (kernel) {
-      case SwiGlu.Forward k -> Rows.split(workers, k.h().elements(), 1, (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
-      case SwiGlu.Backward k -> Rows.split(workers, k.dh().elements(), 1, (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
+      case SwiGlu.Forward k -> Rows.split(
+          workers, k.h().elements(), 1,
+          (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
+      case SwiGlu.Backward k -> Rows.split(
+          workers, k.dh().elements(), 1,
+          (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
     }
   }
 

@@ -11,9 +11,13 @@ final class UnaryCpu {
 
   static void run(Lanes lanes, Workers workers, Unary kernel) {
     switch (kernel) {
-      case Unary.Forward k -> Rows.split(workers, k.x().elements(), 1, (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
+      case Unary.Forward k -> Rows.split(
+          workers, k.x().elements(), 1,
+          (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
       case Unary.Backward k -> {
-        if (k.dx().wanted()) Rows.split(workers, k.x().elements(), 1, (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
+        if (k.dx().wanted()) Rows.split(
+            workers, k.x().elements(), 1,
+            (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
       }
     }
   }
@@ -94,7 +98,8 @@ final class UnaryCpu {
       var v = Lanes.load(y + 4L * i);
       Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(v.neg().fma(v, Lanes.all(1))));
     }
-    for (; i < n; i++) Memory.f32(dx + 4L * i, Memory.f32(dy + 4L * i) * Math.fma(-Memory.f32(y + 4L * i), Memory.f32(y + 4L * i), 1));
+    for (; i < n; i++) Memory.f32(dx + 4L * i,
+        Memory.f32(dy + 4L * i) * Math.fma(-Memory.f32(y + 4L * i), Memory.f32(y + 4L * i), 1));
   }
 
   private static void sigmoid(Lanes lanes, long dx, long dy, long y, int n) {

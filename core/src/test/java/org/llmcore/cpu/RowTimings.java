@@ -100,10 +100,12 @@ final class RowTimings {
     var one = region.carve(DType.I32, Shape.of(2)).set(0, 2048);
     double pairs = 8 * 256.0 * 257 / 2 * 6;
     double long1 = 2048.0 * 2049 / 2 * 6;
-    add("Attention.Forward 8×256", new Attention.Forward(o, lse, q, k, v, starts, 0.144f, true), pairs, 4 * n * b, pairs * 4 * 48);
+    add("Attention.Forward 8×256", new Attention.Forward(o, lse, q, k, v, starts, 0.144f, true), pairs, 4 * n * b,
+        pairs * 4 * 48);
     add(
         "Attention.Backward 8×256",
-        new Attention.Backward(Sink.write(x.reshape(TOKENS, 6, 48)), Sink.write(y.reshape(TOKENS, 6, 48)), Sink.write(dy.reshape(TOKENS, 6, 48)), v, o, lse, q, k, v, starts, 0.144f, true),
+        new Attention.Backward(Sink.write(x.reshape(TOKENS, 6, 48)), Sink.write(y.reshape(TOKENS, 6, 48)),
+            Sink.write(dy.reshape(TOKENS, 6, 48)), v, o, lse, q, k, v, starts, 0.144f, true),
         pairs, 8 * n * b, pairs * 10 * 48);
     add("Attention.Forward 1×2048", new Attention.Forward(o, lse, q, k, v, one, 0.144f, true), long1, 4 * n * b, long1 * 4 * 48);
     var keys = random(dtype, 64, 16, 6, 48);
@@ -112,7 +114,8 @@ final class RowTimings {
     var single = random(dtype, 1, 6, 48);
     add(
         "Attention.Decode 1 of 1024",
-        new Attention.Decode(random(dtype, 1, 6, 48), single, keys, values, blocks, region.carve(DType.I32, Shape.of(2)).set(0, 1), region.carve(DType.I32, Shape.of(1)).set(1024), 0.144f),
+        new Attention.Decode(random(dtype, 1, 6, 48), single, keys, values, blocks,
+            region.carve(DType.I32, Shape.of(2)).set(0, 1), region.carve(DType.I32, Shape.of(1)).set(1024), 0.144f),
         1024 * 6, 2 * 1024 * C * b, 1024 * 6 * 4 * 48.0);
     int t = 256;
     double z = (double) t * V;
@@ -121,14 +124,16 @@ final class RowTimings {
     var loss = random(DType.F32, t);
     var lse1 = random(DType.F32, t);
     add("CrossEntropy.Forward", new CrossEntropy.Forward(loss, lse1, logits, targets), z, z * b, 0);
-    add("CrossEntropy.Backward", new CrossEntropy.Backward(Sink.write(random(dtype, t, V)), loss, logits, lse1, targets), z, 2 * z * b, 0);
+    add("CrossEntropy.Backward", new CrossEntropy.Backward(Sink.write(random(dtype, t, V)), loss, logits, lse1, targets), z,
+        2 * z * b, 0);
     add("CrossEntropy.Fused", new CrossEntropy.Fused(loss, logits, targets, 1), z, 2 * z * b, 0);
     add("Softmax.Forward", new Softmax.Forward(y, x, false), n, 2 * n * b, 0);
     add("Softmax.Backward", new Softmax.Backward(Sink.write(y), dy, x, false), n, 3 * n * b, 0);
     for (var f : Unary.Function.values()) add("Unary " + f, new Unary.Forward(y, x, f), n, 2 * n * b, 0);
     add("Binary ADD", new Binary.Forward(y, x, dy, Binary.Function.ADD), n, 3 * n * b, 0);
     add("Binary ADD row", new Binary.Forward(y, x, w, Binary.Function.ADD), n, 2 * n * b, 0);
-    add("Binary MUL row backward", new Binary.Backward(Sink.write(y), Sink.write(gradW), dy, x, w, Binary.Function.MUL), n, 3 * n * b, 0);
+    add("Binary MUL row backward", new Binary.Backward(Sink.write(y), Sink.write(gradW), dy, x, w, Binary.Function.MUL), n,
+        3 * n * b, 0);
     add("Reduce SUM last", new Reduce.Forward(random(dtype, TOKENS, 1), x, 1, Reduce.Function.SUM), n, n * b, 0);
     add("Reduce SUM first", new Reduce.Forward(random(dtype, 1, C), x, 0, Reduce.Function.SUM), n, n * b, 0);
     add("Move.Fill", new Move.Fill(y, 1), n, n * b, 0);
