@@ -12,7 +12,9 @@ final class AdamWCpu {
       double correction1 = 1 - StrictMath.pow(k.beta1(), k.step());
       double correction2 = 1 - StrictMath.pow(k.beta2(), k.step());
       return new Factors(
-          (float) (1 - (double) k.lr() * k.decay()), k.beta1(), (float) (1 - (double) k.beta1()), k.beta2(), (float) (1 - (double) k.beta2()),
+          (float) (1 - (double) k.lr() * k.decay()),
+          k.beta1(), (float) (1 - (double) k.beta1()),
+          k.beta2(), (float) (1 - (double) k.beta2()),
           (float) (k.lr() / correction1), (float) (1 / Math.sqrt(correction2)), k.eps());
     }
   }

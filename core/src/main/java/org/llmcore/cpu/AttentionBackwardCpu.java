@@ -20,7 +20,9 @@ final class AttentionBackwardCpu {
     if (!k.dq().wanted() && !k.dk().wanted() && !k.dv().wanted()) return;
     int[] starts = AttentionCpu.starts(k.starts(), k.q().dim(0));
     int groups = k.k().dim(1);
-    workers.run((starts.length - 1) * groups, (task, s) -> new Unit(lanes, k, starts[task / groups], starts[task / groups + 1], task % groups, s).run());
+    workers.run(
+        (starts.length - 1) * groups,
+        (task, s) -> new Unit(lanes, k, starts[task / groups], starts[task / groups + 1], task % groups, s).run());
   }
 
   /// One sequence and one key/value head; addresses of its scratch.
@@ -129,17 +131,12 @@ final class AttentionBackwardCpu {
       long row = p + 4L * i * stride;
       long dp = ds + 4L * i * stride;
       int m = visible(t);
+      Rows.exp(lanes, row, row, scale, -lse, m);
       int u = 0;
       for (; u < lanes.whole(m); u += Lanes.N) {
-        var e = Exp.of(Lanes.load(row + 4L * u).fma(Lanes.all(scale), Lanes.all(-lse)));
-        Lanes.store(row + 4L * u, e);
-        Lanes.store(dp + 4L * u, Lanes.load(dp + 4L * u).sub(delta).mul(e).mul(scale));
+        Lanes.store(dp + 4L * u, Lanes.load(dp + 4L * u).sub(delta).mul(Lanes.load(row + 4L * u)).mul(scale));
       }
-      for (; u < m; u++) {
-        float e = Exp.of(Math.fma(Memory.f32(row + 4L * u), scale, -lse));
-        Memory.f32(row + 4L * u, e);
-        Memory.f32(dp + 4L * u, (Memory.f32(dp + 4L * u) - delta) * e * scale);
-      }
+      for (; u < m; u++) Memory.f32(dp + 4L * u, (Memory.f32(dp + 4L * u) - delta) * Memory.f32(row + 4L * u) * scale);
     }
 
     private void dq(int head, int t, int rows) {

@@ -82,7 +82,8 @@ final class AttentionCpu {
     for (int s = 0; s + 1 < starts.length; s++) {
       int length = starts[s + 1] - starts[s];
       for (int t = 0; t < length; t += BLOCK) {
-        spans.add(new Span(starts[s] + t, Math.min(BLOCK, length - t), k.causal() ? t + 1 : length, k.causal() ? 1 : 0, starts[s], 0));
+        spans.add(new Span(starts[s] + t, Math.min(BLOCK, length - t), k.causal() ? t + 1 : length, k.causal() ? 1 : 0,
+            starts[s], 0));
       }
     }
     return spans;
@@ -111,7 +112,8 @@ final class AttentionCpu {
       }
       for (int t = 0; t < queries; t += BLOCK) {
         int visible = lengths[s] - queries + t + 1;
-        spans.add(new Span(starts[s] + t, Math.min(BLOCK, queries - t), visible, 1, 0, k.blocks().address() + 4L * s * perSequence));
+        spans.add(new Span(starts[s] + t, Math.min(BLOCK, queries - t), visible, 1, 0,
+            k.blocks().address() + 4L * s * perSequence));
       }
     }
     return spans;
@@ -153,7 +155,8 @@ final class AttentionCpu {
         Rows.fill(lanes, q, 0, AttentionTiles.ROWS * width);
         Rows.fill(lanes, o, 0, AttentionTiles.ROWS * width);
         for (int r = 0; r < rows; r++) {
-          AttentionTiles.row(lanes, call.q, ((long) (span.row + i + r) * call.heads() + h) * d, d, width, q + 4L * r * width, staging);
+          AttentionTiles.row(lanes, call.q, ((long) (span.row + i + r) * call.heads() + h) * d, d, width, q + 4L * r * width,
+              staging);
         }
         AttentionTiles.dots(lanes, p, q, kt, stride, width, rows, span.visible(i + rows - 1));
         int common = rows == AttentionTiles.ROWS ? span.visible(i) : 0;
@@ -183,11 +186,13 @@ final class AttentionCpu {
     long partials = scratch.floats(Rows.PARTIALS);
     Rows.fill(lanes, o, 0, heads * width);
     for (int h = 0; h < heads; h++) {
-      AttentionTiles.row(lanes, call.q, ((long) span.row * call.heads() + group * heads + h) * d, d, width, q + 4L * h * width, staging);
+      AttentionTiles.row(lanes, call.q, ((long) span.row * call.heads() + group * heads + h) * d, d, width, q + 4L * h * width,
+          staging);
     }
     for (int u = 0; u < n; u++) {
       long key = Rows.read(lanes, call.keys, (span.key(u, call.slots) * call.kvHeads() + group) * d, d, row);
-      for (int h = 0; h < heads; h++) Memory.f32(p + 4L * (h * stride + u), Rows.dot(lanes, q + 4L * h * width, key, d, partials));
+      for (int h = 0; h < heads; h++) Memory.f32(p + 4L * (h * stride + u),
+          Rows.dot(lanes, q + 4L * h * width, key, d, partials));
     }
     for (int h = 0; h < heads; h++) softmax(lanes, call, p + 4L * h * stride, span, 0, group * heads + h, partials);
     for (int u = 0; u < n; u++) {
@@ -204,10 +209,11 @@ final class AttentionCpu {
     int n = span.visible(i);
     Rows.scale(lanes, p, p, call.scale, n);
     float max = Rows.max(lanes, p, n);
-    Rows.exp(lanes, p, p, max, n);
+    Rows.exp(lanes, p, p, 1, -max, n);
     float sum = Rows.sum(lanes, p, n, partials);
     Memory.f32(p + 4L * n, sum);
-    if (call.lse != 0) Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + head), max + (float) StrictMath.log(sum));
+    if (call.lse != 0) Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + head),
+        max + (float) StrictMath.log(sum));
   }
 
   private static void finish(Lanes lanes, Call call, long o, long p, Span span, int i, int head) {

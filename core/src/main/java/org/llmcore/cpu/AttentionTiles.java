@@ -26,7 +26,7 @@ final class AttentionTiles {
   /// Copies d elements from `from` as f32, zero-padded to `width`.
   static void row(Lanes lanes, Tensor t, long from, int d, int width, long to, long staging) {
     long source = Rows.read(lanes, t, from, d, staging);
-    Rows.scale(lanes, to, source, 1, d);
+    Rows.copy(lanes, to, source, d);
     for (int i = d; i < width; i++) Memory.f32(to + 4L * i, 0);
   }
 
@@ -53,45 +53,70 @@ final class AttentionTiles {
     }
   }
 
-  /// Two rows of scores for one vector of keys. Partial sums j, j+8, j+4, j+12 are made side by side and combined at once,
-  /// for j and j+2, then for j+1 and j+3: the tree of rule 3 with few values alive.
+  /// Two rows of scores for one vector of keys: partial sums j and j+8 side by side, then the tree of rule 3 from the leaves,
+  /// so that few values are alive. Four steps of a partial sum are written out, because a loop of three (D = 48) costs more
+  /// than its work.
   private static void dots2(long s, long q, long kt, int stride, int width) {
-    var sum0 = Lanes.all(0);
-    var sum1 = Lanes.all(0);
-    for (int j = 0; j < 2; j++) {
-      var half0 = Lanes.all(0);
-      var half1 = Lanes.all(0);
-      for (int quad = j; quad < 4; quad += 2) {
-        var a0 = Lanes.all(0);
-        var b0 = a0;
-        var c0 = a0;
-        var d0 = a0;
-        var a1 = a0;
-        var b1 = a0;
-        var c1 = a0;
-        var d1 = a0;
-        for (int d = quad; d < width; d += 16) {
-          long q0 = q + 4L * d;
-          long q1 = q0 + 4L * width;
-          long k = kt + 4L * d * stride;
-          var ka = Lanes.load(k);
-          var kb = Lanes.load(k + 32L * stride);
-          var kc = Lanes.load(k + 16L * stride);
-          var kd = Lanes.load(k + 48L * stride);
-          a0 = ka.fma(Lanes.all(Memory.f32(q0)), a0);
-          b0 = kb.fma(Lanes.all(Memory.f32(q0 + 32)), b0);
-          c0 = kc.fma(Lanes.all(Memory.f32(q0 + 16)), c0);
-          d0 = kd.fma(Lanes.all(Memory.f32(q0 + 48)), d0);
-          a1 = ka.fma(Lanes.all(Memory.f32(q1)), a1);
-          b1 = kb.fma(Lanes.all(Memory.f32(q1 + 32)), b1);
-          c1 = kc.fma(Lanes.all(Memory.f32(q1 + 16)), c1);
-          d1 = kd.fma(Lanes.all(Memory.f32(q1 + 48)), d1);
+    var zero = Lanes.all(0);
+    var sum0 = zero;
+    var sum1 = zero;
+    for (int one = 0; one < 2; one++) {
+      var two0 = zero;
+      var two1 = zero;
+      for (int two = one; two < 4; two += 2) {
+        var four0 = zero;
+        var four1 = zero;
+        for (int j = two; j < 8; j += 4) {
+          var a0 = zero;
+          var b0 = zero;
+          var a1 = zero;
+          var b1 = zero;
+          for (int d = j; d < width; d += 64) {
+            long q0 = q + 4L * d;
+            long q1 = q0 + 4L * width;
+            long k = kt + 4L * d * stride;
+            var u0 = Lanes.load(k);
+            var v0 = Lanes.load(k + 32L * stride);
+            a0 = u0.fma(Lanes.all(Memory.f32(q0)), a0);
+            b0 = v0.fma(Lanes.all(Memory.f32(q0 + 32)), b0);
+            a1 = u0.fma(Lanes.all(Memory.f32(q1)), a1);
+            b1 = v0.fma(Lanes.all(Memory.f32(q1 + 32)), b1);
+            if (d + 16 < width) {
+              k += 64L * stride;
+              var u1 = Lanes.load(k);
+              var v1 = Lanes.load(k + 32L * stride);
+              a0 = u1.fma(Lanes.all(Memory.f32(q0 + 64)), a0);
+              b0 = v1.fma(Lanes.all(Memory.f32(q0 + 96)), b0);
+              a1 = u1.fma(Lanes.all(Memory.f32(q1 + 64)), a1);
+              b1 = v1.fma(Lanes.all(Memory.f32(q1 + 96)), b1);
+            }
+            if (d + 32 < width) {
+              k += 64L * stride;
+              var u2 = Lanes.load(k);
+              var v2 = Lanes.load(k + 32L * stride);
+              a0 = u2.fma(Lanes.all(Memory.f32(q0 + 128)), a0);
+              b0 = v2.fma(Lanes.all(Memory.f32(q0 + 160)), b0);
+              a1 = u2.fma(Lanes.all(Memory.f32(q1 + 128)), a1);
+              b1 = v2.fma(Lanes.all(Memory.f32(q1 + 160)), b1);
+            }
+            if (d + 48 < width) {
+              k += 64L * stride;
+              var u3 = Lanes.load(k);
+              var v3 = Lanes.load(k + 32L * stride);
+              a0 = u3.fma(Lanes.all(Memory.f32(q0 + 192)), a0);
+              b0 = v3.fma(Lanes.all(Memory.f32(q0 + 224)), b0);
+              a1 = u3.fma(Lanes.all(Memory.f32(q1 + 192)), a1);
+              b1 = v3.fma(Lanes.all(Memory.f32(q1 + 224)), b1);
+            }
+          }
+          four0 = four0.add(a0.add(b0));
+          four1 = four1.add(a1.add(b1));
         }
-        half0 = half0.add(a0.add(b0).add(c0.add(d0)));
-        half1 = half1.add(a1.add(b1).add(c1.add(d1)));
+        two0 = two0.add(four0);
+        two1 = two1.add(four1);
       }
-      sum0 = sum0.add(half0);
-      sum1 = sum1.add(half1);
+      sum0 = sum0.add(two0);
+      sum1 = sum1.add(two1);
     }
     Lanes.store(s, sum0);
     Lanes.store(s + 4L * stride, sum1);
@@ -159,7 +184,8 @@ final class AttentionTiles {
       return;
     }
     int d = 0;
-    for (; d <= width - 2 * Lanes.N; d += 2 * Lanes.N) chain4x2(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from, to);
+    for (; d <= width - 2 * Lanes.N; d += 2 * Lanes.N) chain4x2(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from,
+        to);
     for (; d < width; d += Lanes.N) chain4x1(y + 4L * d, c, rowStep, step, x + 4L * d, stride, width, from, to);
   }
 

@@ -89,7 +89,9 @@ final class BinaryCpu {
     var a = Layout.of(k.a(), shape);
     var b = Layout.of(k.b(), shape);
     if (!a.stretched && !b.stretched) {
-      Rows.split(workers, k.y().elements(), 1, (from, to, s) -> forward(lanes, k, a, b, from, from, from, (int) (to - from), work(s, to - from)));
+      Rows.split(
+          workers, k.y().elements(), 1,
+          (from, to, s) -> forward(lanes, k, a, b, from, from, from, (int) (to - from), work(s, to - from)));
     } else {
       int n = a.columns();
       Rows.split(
@@ -101,7 +103,8 @@ final class BinaryCpu {
     }
   }
 
-  private static void forward(Lanes lanes, Binary.Forward k, Layout la, Layout lb, long at, long atA, long atB, int n, long work) {
+  private static void forward(Lanes lanes, Binary.Forward k, Layout la, Layout lb, long at, long atA, long atB, int n,
+      long work) {
     long a = operand(lanes, k.a(), la, atA, n, work);
     long b = operand(lanes, k.b(), lb, atB, n, work + 4L * n);
     long y = Rows.target(k.y(), at, work + 8L * n);

@@ -51,7 +51,7 @@ final class CrossEntropyCpu {
       Rows.clear(partials);
       for (int c = 0; c < n; c += PIECE) {
         int m = Math.min(PIECE, n - c);
-        Rows.exp(lanes, piece, z + 4L * c, max, m);
+        Rows.exp(lanes, piece, z + 4L * c, 1, -max, m);
         Rows.sumInto(lanes, partials, piece, m);
       }
       float lse = max + log(Rows.total(partials));
@@ -74,7 +74,7 @@ final class CrossEntropyCpu {
       } else {
         long z = Rows.read(lanes, k.z(), t * n, n, staged);
         float dloss = Memory.f32(k.dloss().address() + 4 * t);
-        Rows.exp(lanes, dz, z, Memory.f32(k.lse().address() + 4 * t), n);
+        Rows.exp(lanes, dz, z, 1, -Memory.f32(k.lse().address() + 4 * t), n);
         Memory.f32(dz + 4L * target, Memory.f32(dz + 4L * target) - 1);
         Rows.scale(lanes, dz, dz, dloss, n);
       }
@@ -100,7 +100,7 @@ final class CrossEntropyCpu {
         Rows.clear(partials);
         for (int c = 0; c < n; c += PIECE) {
           int m = Math.min(PIECE, n - c);
-          Rows.exp(lanes, z + 4L * c, z + 4L * c, max, m);
+          Rows.exp(lanes, z + 4L * c, z + 4L * c, 1, -max, m);
           Rows.sumInto(lanes, partials, z + 4L * c, m);
         }
         float sum = Rows.total(partials);

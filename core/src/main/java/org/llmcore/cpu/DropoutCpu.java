@@ -23,7 +23,9 @@ final class DropoutCpu {
 
   static void run(Lanes lanes, Workers workers, Dropout kernel) {
     switch (kernel) {
-      case Dropout.Mask k -> Rows.split(workers, k.x().elements(), 1, (from, to, s) -> mask(lanes, k, from, (int) (to - from), s));
+      case Dropout.Mask k -> Rows.split(
+          workers, k.x().elements(), 1,
+          (from, to, s) -> mask(lanes, k, from, (int) (to - from), s));
     }
   }
 

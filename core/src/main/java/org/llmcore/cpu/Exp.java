@@ -66,13 +66,4 @@ final class Exp {
     var second = k.sub(half).add(127).lanewise(VectorOperators.LSHL, 23).reinterpretAsFloats();
     return p.mul(first).mul(second);
   }
-
-  /// σ(x) = 1/(1+e⁻ˣ).
-  static float sigmoid(float x) {
-    return 1 / (1 + of(-x));
-  }
-
-  static FloatVector sigmoid(FloatVector x) {
-    return FloatVector.broadcast(Lanes.F, 1).div(of(x.neg()).add(1));
-  }
 }

@@ -15,7 +15,9 @@ final class MoveCpu {
   static void run(Lanes lanes, Workers workers, Move kernel) {
     switch (kernel) {
       case Move.Fill k -> fill(lanes, workers, k.y(), k.value());
-      case Move.Copy k -> Rows.split(workers, k.x().elements(), 1, (from, to, s) -> copy(lanes, k.y(), from, k.x(), from, (int) (to - from), s));
+      case Move.Copy k -> Rows.split(
+          workers, k.x().elements(), 1,
+          (from, to, s) -> copy(lanes, k.y(), from, k.x(), from, (int) (to - from), s));
       case Move.Permute k -> permute(lanes, workers, k);
       case Move.Take k -> window(lanes, workers, k.y(), k.x(), k.y().tensor(), k.x(), k.axis(), k.from());
       case Move.Put k -> window(lanes, workers, k.y(), k.x(), k.x(), k.y().tensor(), k.axis(), k.from());

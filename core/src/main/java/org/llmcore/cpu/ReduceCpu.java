@@ -29,13 +29,19 @@ final class ReduceCpu {
       case Reduce.Forward k -> {
         var v = View.of(k.x(), k.axis());
         if (v.last) Rows.split(workers, v.outer, v.n, (from, to, s) -> rows(lanes, k, v, from, to, s));
-        else Rows.split(workers, (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> columns(lanes, k, v, from, to, s));
+        else Rows.split(
+            workers,
+            (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> columns(lanes, k, v, from,
+                to, s));
       }
       case Reduce.Backward k -> {
         if (!k.dx().wanted()) return;
         var v = View.of(k.x(), k.axis());
         if (v.last && k.f() != Function.MAX) Rows.split(workers, v.outer, v.n, (from, to, s) -> spread(lanes, k, v, from, to, s));
-        else Rows.split(workers, (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> backward(lanes, k, v, from, to, s));
+        else Rows.split(
+            workers,
+            (long) v.outer * v.blocks(), (long) v.n * Math.min(COLUMNS, v.inner), (from, to, s) -> backward(lanes, k, v, from,
+                to, s));
       }
     }
   }
@@ -96,7 +102,7 @@ final class ReduceCpu {
       long outer = task / v.blocks();
       int column = (int) (task % v.blocks()) * COLUMNS;
       int n = Math.min(COLUMNS, v.inner - column);
-      Rows.scale(lanes, given, Rows.read(lanes, k.dy(), outer * v.inner + column, n, staged), 1, n);
+      Rows.copy(lanes, given, Rows.read(lanes, k.dy(), outer * v.inner + column, n, staged), n);
       if (k.f() == Function.MEAN) Rows.divide(lanes, given, v.n, n);
       if (k.f() == Function.MAX) reduce(lanes, k.x(), v, outer, column, n, Function.MAX, best, staged);
       for (int i = 0; i < v.n; i++) {

@@ -12,11 +12,15 @@ final class RmsNormCpu {
 
   static void run(Lanes lanes, Workers workers, RmsNorm kernel) {
     switch (kernel) {
-      case RmsNorm.Forward k -> Rows.split(workers, k.x().rows(), k.x().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
+      case RmsNorm.Forward k -> Rows.split(
+          workers, k.x().rows(), k.x().columns(),
+          (from, to, s) -> forward(lanes, k, from, to, s));
       case RmsNorm.Backward k -> {
         int c = k.x().columns();
         if (k.dx().wanted()) Rows.split(workers, k.x().rows(), c, (from, to, s) -> dx(lanes, k, from, to, s));
-        if (k.dw().wanted()) workers.run((c + COLUMNS - 1) / COLUMNS, (task, s) -> dw(lanes, k, task * COLUMNS, Math.min(COLUMNS, c - task * COLUMNS), s));
+        if (k.dw().wanted()) workers.run(
+            (c + COLUMNS - 1) / COLUMNS,
+            (task, s) -> dw(lanes, k, task * COLUMNS, Math.min(COLUMNS, c - task * COLUMNS), s));
       }
     }
   }
@@ -33,9 +37,8 @@ final class RmsNormCpu {
       float rstd = (float) (1 / Math.sqrt(Rows.dot(lanes, x, x, n, partials) / n + k.eps()));
       Memory.f32(rstds + 4 * row, rstd);
       long y = Rows.target(k.y(), row * n, result);
-      int c = 0;
-      for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).mul(rstd).mul(Lanes.load(w + 4L * c)));
-      for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * rstd * Memory.f32(w + 4L * c));
+      Rows.scale(lanes, y, x, rstd, n);
+      Rows.multiply(lanes, y, y, w, n);
       Rows.write(lanes, k.y(), row * n, n, y);
     }
   }
@@ -53,18 +56,21 @@ final class RmsNormCpu {
       long x = Rows.read(lanes, k.x(), row * n, n, stagedX);
       long dy = Rows.read(lanes, k.dy(), row * n, n, stagedDy);
       float rstd = Memory.f32(rstds + 4 * row);
-      int c = 0;
-      for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(weighted + 4L * c, Lanes.load(w + 4L * c).mul(Lanes.load(dy + 4L * c)));
-      for (; c < n; c++) Memory.f32(weighted + 4L * c, Memory.f32(w + 4L * c) * Memory.f32(dy + 4L * c));
+      Rows.multiply(lanes, weighted, w, dy, n);
       float pull = -Rows.dot(lanes, weighted, x, n, partials) / n * rstd * rstd;
       long y = Rows.target(k.dx(), row * n, result);
-      c = 0;
-      for (; c < lanes.whole(n); c += Lanes.N) {
-        Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).fma(Lanes.all(pull), Lanes.load(weighted + 4L * c)).mul(rstd));
-      }
-      for (; c < n; c++) Memory.f32(y + 4L * c, Math.fma(Memory.f32(x + 4L * c), pull, Memory.f32(weighted + 4L * c)) * rstd);
+      dx(lanes, y, x, weighted, pull, rstd, n);
       Rows.write(lanes, k.dx(), row * n, n, y);
     }
+  }
+
+  /// dx = rstd · (x·pull + w∘dy).
+  private static void dx(Lanes lanes, long dx, long x, long weighted, float pull, float rstd, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) {
+      Lanes.store(dx + 4L * c, Lanes.load(x + 4L * c).fma(Lanes.all(pull), Lanes.load(weighted + 4L * c)).mul(rstd));
+    }
+    for (; c < n; c++) Memory.f32(dx + 4L * c, Math.fma(Memory.f32(x + 4L * c), pull, Memory.f32(weighted + 4L * c)) * rstd);
   }
 
   private static void dw(Lanes lanes, RmsNorm.Backward k, int column, int n, Scratch scratch) {
@@ -77,17 +83,21 @@ final class RmsNormCpu {
       long at = row * k.x().columns() + column;
       long x = Rows.read(lanes, k.x(), at, n, stagedX);
       long dy = Rows.read(lanes, k.dy(), at, n, stagedDy);
-      float rstd = Memory.f32(rstds + 4 * row);
-      int c = 0;
-      for (; c < lanes.whole(n); c += Lanes.N) {
-        long sum = sums + 4L * c;
-        Lanes.store(sum, Lanes.load(dy + 4L * c).mul(Lanes.load(x + 4L * c)).fma(Lanes.all(rstd), Lanes.load(sum)));
-      }
-      for (; c < n; c++) {
-        long sum = sums + 4L * c;
-        Memory.f32(sum, Math.fma(Memory.f32(dy + 4L * c) * Memory.f32(x + 4L * c), rstd, Memory.f32(sum)));
-      }
+      dw(lanes, sums, x, dy, Memory.f32(rstds + 4 * row), n);
     }
     Rows.write(lanes, k.dw().tensor(), column, n, sums);
+  }
+
+  /// sums += dy∘x·rstd.
+  private static void dw(Lanes lanes, long sums, long x, long dy, float rstd, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) {
+      long sum = sums + 4L * c;
+      Lanes.store(sum, Lanes.load(dy + 4L * c).mul(Lanes.load(x + 4L * c)).fma(Lanes.all(rstd), Lanes.load(sum)));
+    }
+    for (; c < n; c++) {
+      long sum = sums + 4L * c;
+      Memory.f32(sum, Math.fma(Memory.f32(dy + 4L * c) * Memory.f32(x + 4L * c), rstd, Memory.f32(sum)));
+    }
   }
 }

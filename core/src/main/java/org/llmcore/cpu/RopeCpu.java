@@ -21,7 +21,8 @@ final class RopeCpu {
     for (int t = 0; t < k.x().dim(0); t++) {
       int position = Memory.i32(positions + 4L * t);
       if (position < 0 || position >= k.table().rows()) {
-        throw new IllegalArgumentException("position %d of token %d is outside the table of %d".formatted(position, t, k.table().rows()));
+        throw new IllegalArgumentException("position %d of token %d is outside the table of %d".formatted(position, t,
+            k.table().rows()));
       }
     }
   }

@@ -1,8 +1,13 @@
 package org.llmcore.cpu;
 
-import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
 
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
 
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.Bf16;
@@ -19,6 +24,11 @@ import org.llmcore.tensor.Tensor;
 /// A rule-3 sum is kept as 16 partial sums in memory, so that it can be continued over pieces of a row whose lengths are
 /// multiples of 16; a vector of fewer than 16 lanes sweeps the piece once for each of its 16/N groups of partials.
 final class Rows {
+  private static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, Lanes.F.vectorShape());
+  private static final VectorSpecies<Short> SHORTS =
+      VectorSpecies.of(short.class, VectorShape.forBitSize(Lanes.F.vectorBitSize() / 2));
+  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+
   /// Partial sums of rule 3.
   static final int PARTIALS = 16;
 
@@ -42,16 +52,44 @@ final class Rows {
   /// Address of elements `[from, from+n)` as f32: their own, or `scratch` after conversion.
   static long read(Lanes lanes, Tensor t, long from, int n, long scratch) {
     if (t.dtype() == DType.F32) return t.address() + 4 * from;
-    convert(t.dtype(), t.address(), from, n, scratch);
+    if (t.dtype() == DType.BF16) widen(lanes, t.address() + 2 * from, scratch, n);
+    else for (int i = 0; i < n; i++) Memory.f32(scratch + 4L * i, Memory.load(t.dtype(), t.address(), from + i));
     return scratch;
   }
 
-  private static void convert(DType dtype, long address, long from, int n, long to) {
-    if (dtype == DType.BF16) {
-      for (int i = 0; i < n; i++) Memory.f32(to + 4L * i, Bf16.toFloat(Memory.u16(address + 2 * (from + i))));
-    } else {
-      for (int i = 0; i < n; i++) Memory.f32(to + 4L * i, Float.float16ToFloat(Memory.u16(address + 2 * (from + i))));
-    }
+  /// f32 from n bfloat16.
+  private static void widen(Lanes lanes, long from, long to, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(to + 4L * i, widen(from + 2L * i));
+    for (; i < n; i++) Memory.f32(to + 4L * i, Bf16.toFloat(Memory.u16(from + 2L * i)));
+  }
+
+  private static FloatVector widen(long from) {
+    var bits = ShortVector.fromMemorySegment(SHORTS, Memory.ALL, from, ORDER).convertShape(VectorOperators.ZERO_EXTEND_S2I,
+        INTS, 0);
+    return ((IntVector) bits).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+  }
+
+  /// n bfloat16 from f32, as `Bf16.of` rounds.
+  private static void narrow(Lanes lanes, long from, long to, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) narrow(Lanes.load(from + 4L * i), to + 2L * i);
+    for (; i < n; i++) Memory.u16(to + 2L * i, Bf16.of(Memory.f32(from + 4L * i)));
+  }
+
+  private static void narrow(FloatVector value, long to) {
+    var bits = value.reinterpretAsInts();
+    var high = bits.lanewise(VectorOperators.LSHR, 16);
+    var rounded = bits.add(high.and(1)).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
+    var result = rounded.blend(high.or(0x40), value.test(VectorOperators.IS_NAN).cast(INTS));
+    ((ShortVector) result.convertShape(VectorOperators.I2S, SHORTS, 0)).intoMemorySegment(Memory.ALL, to, ORDER);
+  }
+
+  /// y += x for bfloat16 y and f32 x.
+  private static void addNarrow(Lanes lanes, long y, long x, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) narrow(widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    for (; i < n; i++) Memory.u16(y + 2L * i, Bf16.of(Bf16.toFloat(Memory.u16(y + 2L * i)) + Memory.f32(x + 4L * i)));
   }
 
   /// Where a kernel puts f32 results for elements `[from, …)` of `y`: in place if nothing is left to do, else `scratch`;
@@ -72,11 +110,13 @@ final class Rows {
     }
     var dtype = y.tensor().dtype();
     long address = y.tensor().address();
-    if (dtype == DType.F32) {
-      add(lanes, address + 4 * from, source, n);
-    } else {
-      for (int i = 0; i < n; i++) {
-        Memory.store(dtype, address, from + i, Memory.load(dtype, address, from + i) + Memory.f32(source + 4L * i));
+    switch (dtype) {
+      case F32 -> add(lanes, address + 4 * from, source, n);
+      case BF16 -> addNarrow(lanes, address + 2 * from, source, n);
+      default -> {
+        for (int i = 0; i < n; i++) {
+          Memory.store(dtype, address, from + i, Memory.load(dtype, address, from + i) + Memory.f32(source + 4L * i));
+        }
       }
     }
   }
@@ -85,11 +125,9 @@ final class Rows {
     long address = y.address();
     switch (y.dtype()) {
       case F32 -> {
-        if (source != address + 4 * from) MemorySegment.copy(Memory.ALL, source, Memory.ALL, address + 4 * from, 4L * n);
+        if (source != address + 4 * from) copy(lanes, address + 4 * from, source, n);
       }
-      case BF16 -> {
-        for (int i = 0; i < n; i++) Memory.u16(address + 2 * (from + i), Bf16.of(Memory.f32(source + 4L * i)));
-      }
+      case BF16 -> narrow(lanes, source, address + 2 * from, n);
       default -> {
         for (int i = 0; i < n; i++) Memory.store(y.dtype(), address, from + i, Memory.f32(source + 4L * i));
       }
@@ -102,8 +140,15 @@ final class Rows {
       fill(lanes, sums, 0, n);
     } else {
       long old = read(lanes, y.tensor(), from, n, sums);
-      if (old != sums) MemorySegment.copy(Memory.ALL, old, Memory.ALL, sums, 4L * n);
+      if (old != sums) copy(lanes, sums, old, n);
     }
+  }
+
+  /// y = x, for rows too short to be worth a call of the runtime's copy.
+  static void copy(Lanes lanes, long y, long x, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c));
   }
 
   /// y += x.
@@ -118,6 +163,13 @@ final class Rows {
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).mul(a));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * a);
+  }
+
+  /// y = a·b.
+  static void multiply(Lanes lanes, long y, long a, long b, int n) {
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(a + 4L * c).mul(Lanes.load(b + 4L * c)));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(a + 4L * c) * Memory.f32(b + 4L * c));
   }
 
   /// y /= divisor.
@@ -155,11 +207,22 @@ final class Rows {
     return max;
   }
 
-  /// y = exp(x − shift).
-  static void exp(Lanes lanes, long y, long x, float shift, int n) {
-    int c = 0;
-    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).sub(shift)));
-    for (; c < n; c++) Memory.f32(y + 4L * c, Exp.of(Memory.f32(x + 4L * c) - shift));
+  /// y = exp(factor·x + shift).
+  static void exp(Lanes lanes, long y, long x, float factor, float shift, int n) {
+    int whole = lanes.whole(n);
+    for (int c = 0; c < whole; c += Lanes.N) {
+      Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).fma(Lanes.all(factor), Lanes.all(shift))));
+    }
+    for (int c = whole; c < n; c++) Memory.f32(y + 4L * c, Exp.of(Math.fma(Memory.f32(x + 4L * c), factor, shift)));
+  }
+
+  /// y = σ(x) = 1/(1+e⁻ˣ).
+  static void sigmoid(Lanes lanes, long y, long x, int n) {
+    int whole = lanes.whole(n);
+    for (int c = 0; c < whole; c += Lanes.N) {
+      Lanes.store(y + 4L * c, Lanes.all(1).div(Exp.of(Lanes.load(x + 4L * c).neg()).add(1)));
+    }
+    for (int c = whole; c < n; c++) Memory.f32(y + 4L * c, 1 / (1 + Exp.of(-Memory.f32(x + 4L * c))));
   }
 
   /// Σ x.
@@ -177,7 +240,7 @@ final class Rows {
   }
 
   static void clear(long partials) {
-    for (int i = 0; i < PARTIALS; i++) Memory.f32(partials + 4L * i, 0);
+    for (int i = 0; i < PARTIALS; i += Lanes.N) Lanes.store(partials + 4L * i, Lanes.all(0));
   }
 
   static void sumInto(Lanes lanes, long partials, long x, int n) {
@@ -212,11 +275,14 @@ final class Rows {
     }
   }
 
-  /// The tree over the partials, which it destroys.
+  /// The tree over the partials: i with i+8, then +4, +2, +1.
   static float total(long partials) {
-    for (int step = PARTIALS / 2; step > 0; step /= 2) {
-      for (int i = 0; i < step; i++) Memory.f32(partials + 4L * i, Memory.f32(partials + 4L * i) + Memory.f32(partials + 4L * (i + step)));
-    }
-    return Memory.f32(partials);
+    float even = quarter(partials) + quarter(partials + 8);
+    float odd = quarter(partials + 4) + quarter(partials + 12);
+    return even + odd;
+  }
+
+  private static float quarter(long p) {
+    return Memory.f32(p) + Memory.f32(p + 32) + (Memory.f32(p + 16) + Memory.f32(p + 48));
   }
 }

@@ -9,7 +9,9 @@ final class SoftmaxCpu {
 
   static void run(Lanes lanes, Workers workers, Softmax kernel) {
     switch (kernel) {
-      case Softmax.Forward k -> Rows.split(workers, k.x().rows(), k.x().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
+      case Softmax.Forward k -> Rows.split(
+          workers, k.x().rows(), k.x().columns(),
+          (from, to, s) -> forward(lanes, k, from, to, s));
       case Softmax.Backward k -> {
         if (k.dx().wanted()) Rows.split(workers, k.y().rows(), k.y().columns(), (from, to, s) -> backward(lanes, k, from, to, s));
       }
@@ -24,7 +26,7 @@ final class SoftmaxCpu {
     for (long row = from; row < to; row++) {
       long x = Rows.read(lanes, k.x(), row * n, n, staged);
       float max = Rows.max(lanes, x, n);
-      Rows.exp(lanes, powers, x, max, n);
+      Rows.exp(lanes, powers, x, 1, -max, n);
       float sum = Rows.sum(lanes, powers, n, partials);
       long y = Rows.target(k.y(), row * n, powers);
       if (k.log()) {
@@ -45,11 +47,12 @@ final class SoftmaxCpu {
     long stagedDy = scratch.floats(n);
     long stagedY = scratch.floats(n);
     long result = scratch.floats(n);
+    long powers = scratch.floats(n);
     for (long row = from; row < to; row++) {
       long dy = Rows.read(lanes, k.dy(), row * n, n, stagedDy);
       long y = Rows.read(lanes, k.y(), row * n, n, stagedY);
       long dx = Rows.target(k.dx(), row * n, result);
-      if (k.log()) log(lanes, dx, dy, y, Rows.sum(lanes, dy, n, partials), n);
+      if (k.log()) log(lanes, dx, dy, y, Rows.sum(lanes, dy, n, partials), n, powers);
       else plain(lanes, dx, dy, y, Rows.dot(lanes, dy, y, n, partials), n);
       Rows.write(lanes, k.dx(), row * n, n, dx);
     }
@@ -57,15 +60,17 @@ final class SoftmaxCpu {
 
   private static void plain(Lanes lanes, long dx, long dy, long y, float sum, int n) {
     int c = 0;
-    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(dx + 4L * c, Lanes.load(dy + 4L * c).sub(sum).mul(Lanes.load(y + 4L * c)));
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(dx + 4L * c,
+        Lanes.load(dy + 4L * c).sub(sum).mul(Lanes.load(y + 4L * c)));
     for (; c < n; c++) Memory.f32(dx + 4L * c, (Memory.f32(dy + 4L * c) - sum) * Memory.f32(y + 4L * c));
   }
 
-  private static void log(Lanes lanes, long dx, long dy, long y, float sum, int n) {
+  private static void log(Lanes lanes, long dx, long dy, long y, float sum, int n, long powers) {
+    Rows.exp(lanes, powers, y, 1, 0, n);
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) {
-      Lanes.store(dx + 4L * c, Exp.of(Lanes.load(y + 4L * c)).fma(Lanes.all(-sum), Lanes.load(dy + 4L * c)));
+      Lanes.store(dx + 4L * c, Lanes.load(powers + 4L * c).fma(Lanes.all(-sum), Lanes.load(dy + 4L * c)));
     }
-    for (; c < n; c++) Memory.f32(dx + 4L * c, Math.fma(Exp.of(Memory.f32(y + 4L * c)), -sum, Memory.f32(dy + 4L * c)));
+    for (; c < n; c++) Memory.f32(dx + 4L * c, Math.fma(Memory.f32(powers + 4L * c), -sum, Memory.f32(dy + 4L * c)));
   }
 }

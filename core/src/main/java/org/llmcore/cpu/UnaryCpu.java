@@ -11,9 +11,13 @@ final class UnaryCpu {
 
   static void run(Lanes lanes, Workers workers, Unary kernel) {
     switch (kernel) {
-      case Unary.Forward k -> Rows.split(workers, k.x().elements(), 1, (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
+      case Unary.Forward k -> Rows.split(
+          workers, k.x().elements(), 1,
+          (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
       case Unary.Backward k -> {
-        if (k.dx().wanted()) Rows.split(workers, k.x().elements(), 1, (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
+        if (k.dx().wanted()) Rows.split(
+            workers, k.x().elements(), 1,
+            (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
       }
     }
   }
@@ -21,56 +25,48 @@ final class UnaryCpu {
   private static void forward(Lanes lanes, Unary.Forward k, long from, int n, Scratch scratch) {
     long x = Rows.read(lanes, k.x(), from, n, scratch.floats(n));
     long y = Rows.target(k.y(), from, scratch.floats(n));
-    for (int i = forward(k.f(), y, x, lanes.whole(n)); i < n; i++) Memory.f32(y + 4L * i, value(k.f(), Memory.f32(x + 4L * i)));
+    switch (k.f()) {
+      case NEG -> Rows.scale(lanes, y, x, -1, n);
+      case EXP -> Rows.exp(lanes, y, x, 1, 0, n);
+      case SQRT -> sqrt(lanes, y, x, n);
+      case RSQRT -> rsqrt(lanes, y, x, n);
+      case SQUARE -> Rows.multiply(lanes, y, x, x, n);
+      case SIGMOID -> Rows.sigmoid(lanes, y, x, n);
+      case RELU -> relu(lanes, y, x, n);
+      case SILU -> {
+        long sigma = scratch.floats(n);
+        Rows.sigmoid(lanes, sigma, x, n);
+        Rows.multiply(lanes, y, x, sigma, n);
+      }
+      case LOG -> {
+        for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) StrictMath.log(Memory.f32(x + 4L * i)));
+      }
+      case TANH -> {
+        for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) StrictMath.tanh(Memory.f32(x + 4L * i)));
+      }
+      case GELU -> {
+        for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) (Memory.f32(x + 4L * i) * normal(Memory.f32(x + 4L * i))));
+      }
+    }
     Rows.write(lanes, k.y(), from, n, y);
   }
 
-  private static int forward(Function f, long y, long x, int n) {
+  private static void sqrt(Lanes lanes, long y, long x, int n) {
     int i = 0;
-    switch (f) {
-      case NEG -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).neg());
-      }
-      case EXP -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Exp.of(Lanes.load(x + 4L * i)));
-      }
-      case SQRT -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).sqrt());
-      }
-      case RSQRT -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.all(1).div(Lanes.load(x + 4L * i).sqrt()));
-      }
-      case SQUARE -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).mul(Lanes.load(x + 4L * i)));
-      }
-      case SIGMOID -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Exp.sigmoid(Lanes.load(x + 4L * i)));
-      }
-      case RELU -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).max(0));
-      }
-      case SILU -> {
-        for (; i < n; i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).mul(Exp.sigmoid(Lanes.load(x + 4L * i))));
-      }
-      case LOG, TANH, GELU -> {}
-    }
-    return i;
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).sqrt());
+    for (; i < n; i++) Memory.f32(y + 4L * i, (float) Math.sqrt(Memory.f32(x + 4L * i)));
   }
 
-  private static float value(Function f, float x) {
-    return switch (f) {
-      case NEG -> -x;
-      case EXP -> Exp.of(x);
-      case LOG -> (float) StrictMath.log(x);
-      case SQRT -> (float) Math.sqrt(x);
-      case RSQRT -> 1 / (float) Math.sqrt(x);
-      case SQUARE -> x * x;
-      case TANH -> (float) StrictMath.tanh(x);
-      case SIGMOID -> Exp.sigmoid(x);
-      case RELU -> Math.max(x, 0);
-      case SILU -> x * Exp.sigmoid(x);
-      case GELU -> (float) (x * normal(x));
-    };
+  private static void rsqrt(Lanes lanes, long y, long x, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.all(1).div(Lanes.load(x + 4L * i).sqrt()));
+    for (; i < n; i++) Memory.f32(y + 4L * i, 1 / (float) Math.sqrt(Memory.f32(x + 4L * i)));
+  }
+
+  private static void relu(Lanes lanes, long y, long x, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).max(0));
+    for (; i < n; i++) Memory.f32(y + 4L * i, Math.max(Memory.f32(x + 4L * i), 0));
   }
 
   private static void backward(Lanes lanes, Unary.Backward k, long from, int n, Scratch scratch) {
@@ -78,63 +74,67 @@ final class UnaryCpu {
     long x = Rows.read(lanes, k.x(), from, n, scratch.floats(n));
     long y = Rows.read(lanes, k.y(), from, n, scratch.floats(n));
     long dx = Rows.target(k.dx(), from, scratch.floats(n));
-    for (int i = backward(k.f(), dx, dy, x, y, lanes.whole(n)); i < n; i++) {
-      long at = 4L * i;
-      Memory.f32(dx + at, Memory.f32(dy + at) * derivative(k.f(), Memory.f32(x + at), Memory.f32(y + at)));
+    switch (k.f()) {
+      case EXP -> Rows.multiply(lanes, dx, dy, y, n);
+      case TANH -> tanh(lanes, dx, dy, y, n);
+      case SIGMOID -> sigmoid(lanes, dx, dy, y, n);
+      case SILU -> {
+        long sigma = scratch.floats(n);
+        Rows.sigmoid(lanes, sigma, x, n);
+        silu(lanes, dx, dy, x, sigma, n);
+      }
+      case NEG, LOG, SQRT, RSQRT, SQUARE, RELU, GELU -> {
+        for (int i = 0; i < n; i++) {
+          Memory.f32(dx + 4L * i, Memory.f32(dy + 4L * i) * derivative(k.f(), Memory.f32(x + 4L * i), Memory.f32(y + 4L * i)));
+        }
+      }
     }
     Rows.write(lanes, k.dx(), from, n, dx);
   }
 
-  private static int backward(Function f, long dx, long dy, long x, long y, int n) {
+  private static void tanh(Lanes lanes, long dx, long dy, long y, int n) {
     int i = 0;
-    var one = Lanes.all(1);
-    switch (f) {
-      case SQUARE -> {
-        for (; i < n; i += Lanes.N) Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(Lanes.load(x + 4L * i).mul(2)));
-      }
-      case EXP -> {
-        for (; i < n; i += Lanes.N) Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(Lanes.load(y + 4L * i)));
-      }
-      case TANH -> {
-        for (; i < n; i += Lanes.N) {
-          var v = Lanes.load(y + 4L * i);
-          Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(v.neg().fma(v, one)));
-        }
-      }
-      case SIGMOID -> {
-        for (; i < n; i += Lanes.N) {
-          var v = Lanes.load(y + 4L * i);
-          Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(v.mul(one.sub(v))));
-        }
-      }
-      case SILU -> {
-        for (; i < n; i += Lanes.N) {
-          var v = Lanes.load(x + 4L * i);
-          var s = Exp.sigmoid(v);
-          Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(s.mul(v.fma(one.sub(s), one))));
-        }
-      }
-      case NEG, LOG, SQRT, RSQRT, RELU, GELU -> {}
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      var v = Lanes.load(y + 4L * i);
+      Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(v.neg().fma(v, Lanes.all(1))));
     }
-    return i;
+    for (; i < n; i++) Memory.f32(dx + 4L * i,
+        Memory.f32(dy + 4L * i) * Math.fma(-Memory.f32(y + 4L * i), Memory.f32(y + 4L * i), 1));
   }
 
+  private static void sigmoid(Lanes lanes, long dx, long dy, long y, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      var v = Lanes.load(y + 4L * i);
+      Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(v.mul(Lanes.all(1).sub(v))));
+    }
+    for (; i < n; i++) Memory.f32(dx + 4L * i, Memory.f32(dy + 4L * i) * (Memory.f32(y + 4L * i) * (1 - Memory.f32(y + 4L * i))));
+  }
+
+  private static void silu(Lanes lanes, long dx, long dy, long x, long sigma, int n) {
+    int i = 0;
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      var s = Lanes.load(sigma + 4L * i);
+      var slope = s.mul(Lanes.load(x + 4L * i).fma(Lanes.all(1).sub(s), Lanes.all(1)));
+      Lanes.store(dx + 4L * i, Lanes.load(dy + 4L * i).mul(slope));
+    }
+    for (; i < n; i++) {
+      float s = Memory.f32(sigma + 4L * i);
+      Memory.f32(dx + 4L * i, Memory.f32(dy + 4L * i) * (s * Math.fma(Memory.f32(x + 4L * i), 1 - s, 1)));
+    }
+  }
+
+  /// The derivatives that are one cheap expression, or double precision anyway; one scalar form for both tiers.
   private static float derivative(Function f, float x, float y) {
     return switch (f) {
       case NEG -> -1;
-      case EXP -> y;
       case LOG -> 1 / x;
       case SQRT -> 1 / (2 * y);
       case RSQRT -> -y / (2 * x);
-      case SQUARE -> x * 2;
-      case TANH -> Math.fma(-y, y, 1);
-      case SIGMOID -> y * (1 - y);
+      case SQUARE -> 2 * x;
       case RELU -> x > 0 ? 1 : 0;
-      case SILU -> {
-        float s = Exp.sigmoid(x);
-        yield s * Math.fma(x, 1 - s, 1);
-      }
       case GELU -> (float) (normal(x) + x * StrictMath.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI));
+      case EXP, TANH, SIGMOID, SILU -> throw new IllegalArgumentException(f + " has a vector form");
     };
   }
 

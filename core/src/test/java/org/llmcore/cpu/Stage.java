@@ -1,0 +1,85 @@
+package org.llmcore.cpu;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+import org.llmcore.op.Dropout;
+import org.llmcore.op.Kernel;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+/// Where tests of kernels play: tensors of reproducible content, and the device to run kernels on.
+final class Stage {
+  /// A stretch of kernels on fresh tensors with the same content every time.
+  interface Scene {
+    List<Tensor> play(Stage stage);
+  }
+
+  private final Region region;
+  private final CpuDevice device;
+  private int seed = 1;
+
+  Stage(Region region, CpuDevice device) {
+    this.region = region;
+    this.device = device;
+  }
+
+  Tensor random(DType dtype, int... dims) {
+    var t = region.carve(dtype, Shape.of(dims));
+    var values = new float[(int) t.elements()];
+    for (int i = 0; i < values.length; i++) values[i] = 4 * Dropout.uniform(seed, i) - 2;
+    seed++;
+    return t.set(values);
+  }
+
+  Tensor positive(DType dtype, int... dims) {
+    var t = random(dtype, dims);
+    var values = t.toFloats();
+    for (int i = 0; i < values.length; i++) values[i] = 0.1f + Math.abs(values[i]);
+    return t.set(values);
+  }
+
+  Tensor below(int bound, int... dims) {
+    var t = region.carve(DType.I32, Shape.of(dims));
+    var values = new int[(int) t.elements()];
+    for (int i = 0; i < values.length; i++) values[i] = (int) Long.remainderUnsigned(Dropout.bits(seed, i), bound);
+    seed++;
+    return t.set(values);
+  }
+
+  Tensor integers(int... values) {
+    return region.carve(DType.I32, Shape.of(values.length)).set(values);
+  }
+
+  void run(Kernel kernel) {
+    device.run(kernel);
+  }
+
+  private static List<int[]> bits(boolean vector, int workers, Scene scene) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(vector, workers)) {
+      var bits = new ArrayList<int[]>();
+      for (var t : scene.play(new Stage(region, device))) {
+        var values = t.toFloats();
+        var each = new int[values.length];
+        for (int i = 0; i < each.length; i++) each[i] = Float.floatToIntBits(values[i]);
+        bits.add(each);
+      }
+      return bits;
+    }
+  }
+
+  /// The scalar twin and the vectors give the same bits with 1, 2 and 3 workers.
+  static void sameEverywhere(Scene scene) {
+    var expected = bits(false, 1, scene);
+    assertThat(bits(false, 3, scene)).as("scalar, 3 workers").usingElementComparator(Arrays::compare).isEqualTo(expected);
+    for (int workers : new int[] {1, 2, 3}) {
+      assertThat(bits(true, workers, scene)).as("vectors, %d workers",
+          workers).usingElementComparator(Arrays::compare).isEqualTo(expected);
+    }
+  }
+}
