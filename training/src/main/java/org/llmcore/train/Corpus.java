@@ -1,0 +1,82 @@
+package org.llmcore.train;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.llmcore.InvalidInput;
+import org.llmcore.data.DataFile;
+import org.llmcore.data.DataSet;
+import org.llmcore.data.Example;
+import org.llmcore.data.Examples;
+import org.llmcore.data.MaskReport;
+import org.llmcore.data.Objective;
+import org.llmcore.data.Sample;
+import org.llmcore.data.TooLong;
+import org.llmcore.data.sql.SqlTask;
+import org.llmcore.eval.SqlTaskEvaluation;
+import org.llmcore.eval.Task;
+
+/// The examples a recipe names, tokenised and divided, and the task they can be judged by.
+///
+/// | source                | examples                                                              | task |
+/// |-----------------------|-----------------------------------------------------------------------|------|
+/// | `embedded:sql`        | pairs of question and SQL (`SqlTask`)                                 | SQL  |
+/// | `embedded:sql-corpus` | documents of the base model's corpus, in four languages, never SQL    | none |
+/// | a path                | what `DataFile` finds there                                           | none |
+///
+/// @param validation examples kept apart for the evaluation loss; may be empty
+/// @param notes what should be said about the data
+record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<String> notes) {
+  private static final int SQL_EXAMPLES = 12_000;
+  private static final int CORPUS_DOCUMENTS = 200_000;
+  private static final long SEED = 1;
+
+  static Corpus of(Recipe recipe, Examples examples, int context) {
+    var notes = new ArrayList<String>();
+    var data = recipe.data();
+    var task = Optional.<Task>empty();
+    DataSet all;
+    var embedded = data.source().embedded();
+    if (embedded.isPresent()) {
+      all = embedded(embedded.get(), examples).fit(context, tooLong(data)).data();
+      if (embedded.get().equals("sql")) task = Optional.of(new SqlTaskEvaluation(SqlTask.test(SEED, recipe.evaluation().items())));
+    } else {
+      var file = DataFile.detect(java.nio.file.Path.of(data.source().text()));
+      notes.add(file.sentence());
+      var loaded = file.load(examples, context, tooLong(data));
+      if (loaded.cut() > 0 || loaded.dropped() > 0) notes.add(loaded.cut() + " examples lost their end to the context, " + loaded.dropped() + " were left out");
+      all = loaded.data();
+    }
+    MaskReport.of(all, examples.tokenizer()).require(tooLong(data));
+    notes.add(all.summary());
+    boolean sql = recipe.evaluation().task() == Recipe.Task.SQL;
+    if (sql && task.isEmpty()) throw new InvalidInput("evaluation.task is sql, but the data is " + data.source().text(), "use it with data embedded:sql, or choose loss");
+    if (data.validation() == 0) return new Corpus(all, new DataSet(all.objective(), List.of()), sql ? task : Optional.empty(), notes);
+    var split = all.split(data.validation(), recipe.training().seed());
+    return new Corpus(split.train(), split.validation(), sql ? task : Optional.empty(), notes);
+  }
+
+  private static TooLong tooLong(Recipe.Data data) {
+    return switch (data.tooLong()) {
+      case REFUSE -> TooLong.REFUSE;
+      case TRUNCATE -> TooLong.CUT;
+      case SKIP -> TooLong.DROP;
+    };
+  }
+
+  private static DataSet embedded(String name, Examples examples) {
+    var out = new ArrayList<Example>();
+    switch (name) {
+      case "sql" -> {
+        var pairs = SqlTask.train(SEED, SQL_EXAMPLES);
+        for (int i = 0; i < pairs.size(); i++) out.add(examples.of(new Sample.Pair(pairs.get(i).prompt(), pairs.get(i).answer(), "embedded:sql:" + i)));
+        return new DataSet(Objective.ANSWERS, out);
+      }
+      case "sql-corpus" -> {
+        for (int i = 0; i < CORPUS_DOCUMENTS; i++) out.add(examples.of(new Sample.Document(SqlTask.corpus(SEED, i), "embedded:sql-corpus:" + i)));
+        return new DataSet(Objective.TEXT, out);
+      }
+      default -> throw new InvalidInput("no data set is embedded as '" + name + "'", "embedded are sql and sql-corpus");
+    }
+  }
+}
