@@ -1,0 +1,29 @@
+package org.llmcore.text;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+import org.llmcore.InvalidInput;
+
+/// Opens the tokenizer of a model.
+public final class Tokenizers {
+  private static final long MOST_BYTES = 1L << 28;
+
+  private Tokenizers() {
+  }
+
+  /// A whole file, if it has the size a tokenizer can have.
+  static byte[] bytes(Path file) {
+    try {
+      long size = Files.size(file);
+      if (size == 0 || size > MOST_BYTES) {
+        throw new InvalidInput(file + " has " + size + " bytes; a tokenizer has between 1 and " + MOST_BYTES,
+            "give tokenizer.model, tokenizer.json or a llama2.c tokenizer.bin, or a folder that holds one");
+      }
+      return Files.readAllBytes(file);
+    } catch (IOException e) {
+      throw new InvalidInput("Cannot read the tokenizer " + file + ": " + e, "check the path and its permissions", e);
+    }
+  }
+}
