@@ -1,8 +1,9 @@
 package org.llmcore.cli;
 
+import java.io.PrintStream;
+
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.PrintStream;
 
 /// Where the program speaks. Words for people go to standard output, or to standard error under `--json`; objects for programs
 /// go to standard output, one a line, under `--json` only. Colour appears on terminals only, or as `--color` says.

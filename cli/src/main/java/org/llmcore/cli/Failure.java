@@ -7,6 +7,7 @@ import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
 import java.util.Locale;
+
 import org.llmcore.InvalidInput;
 
 /// How an exception ends the program: what the user can mend gives a message and code 2, what we broke gives a sentence and code 1.

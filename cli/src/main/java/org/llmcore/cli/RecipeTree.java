@@ -2,6 +2,7 @@ package org.llmcore.cli;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+
 import org.llmcore.train.Recipe;
 
 /// A recipe as maps of words and numbers, in the order in which a person reads it.

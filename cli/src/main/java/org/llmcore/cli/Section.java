@@ -1,12 +1,14 @@
 package org.llmcore.cli;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.TreeSet;
+
+import com.fasterxml.jackson.databind.JsonNode;
+
 import org.llmcore.InvalidInput;
 
 /// One mapping of a recipe file, read key by key. Whoever reads asks for every key there may be, and closes: what nobody asked

@@ -46,6 +46,7 @@ public final class Generator implements AutoCloseable {
   }
 
   private static final int PREFILL = 512;
+  private static final int PAGE = 64;
 
   private final Device device;
   private final Decoder model;
@@ -61,28 +62,44 @@ public final class Generator implements AutoCloseable {
     this.model = model;
     this.tokenizer = tokenizer;
     this.slots = slots;
-    int page = Math.min(64, context);
-    int pages = slots * ((context + page - 1) / page);
-    var counted = Region.measuring("cache");
-    new KvCache(counted, model.config(), model.activations(), pages, page);
-    this.cacheRegion = device.reserve("cache", counted.high());
-    this.cache = new KvCache(cacheRegion, model.config(), model.activations(), pages, page);
-    this.step = device.reserve("generation step", stepBytes(pages, page, context));
+    var plan = Plan.of(model, slots, context);
+    this.cacheRegion = device.reserve("cache", plan.cache);
+    this.cache = cache(cacheRegion, model, slots, context);
+    this.step = device.reserve("generation step", plan.step);
   }
 
-  private long stepBytes(int pages, int page, int context) {
-    var plan = new Counting();
-    var counted = Region.measuring("step");
-    var measured = new KvCache(Region.measuring("cache"), model.config(), model.activations(), pages, page);
-    var sequences = new ArrayList<KvCache.Sequence>();
-    int rows = Math.max(Math.max(PREFILL, context), slots);
-    var counts = new int[slots];
-    for (int i = 0; i < slots; i++) {
-      sequences.add(measured.open());
-      counts[i] = Math.min(context, Math.max(1, rows - i * context));
+  private static KvCache cache(Region region, Decoder model, int slots, int context) {
+    int page = Math.min(PAGE, context);
+    return new KvCache(region, model.config(), model.activations(), slots * ((context + page - 1) / page), page);
+  }
+
+  /// Bytes of the regions, found by a dry run of the largest step.
+  private record Plan(long cache, long step) {
+    static Plan of(Decoder model, int slots, int context) {
+      var cacheRegion = Region.measuring("cache");
+      var step = Region.measuring("step");
+      var cache = Generator.cache(cacheRegion, model, slots, context);
+      var sequences = new ArrayList<KvCache.Sequence>();
+      int rows = Math.max(Math.max(PREFILL, context), slots);
+      var counts = new int[slots];
+      for (int i = 0; i < slots; i++) {
+        sequences.add(cache.open());
+        counts[i] = Math.clamp(rows - (long) i * context, 1, context);
+      }
+      forward(Pass.inference(new Counting(), step), model, cache, sequences, counts, new int[Arrays.stream(counts).sum()]);
+      return new Plan(cacheRegion.high(), step.high());
     }
-    forward(Pass.inference(plan, counted), measured, sequences, counts, new int[Arrays.stream(counts).sum()]);
-    return counted.high();
+  }
+
+  /// Bytes a generator for this model reserves.
+  public static long bytes(Decoder model, int slots, int context) {
+    var plan = Plan.of(model, slots, context);
+    return plan.cache + plan.step;
+  }
+
+  /// Bytes this generator held at most.
+  public long bytes() {
+    return cacheRegion.high() + step.high();
   }
 
   /// Generates one request.
@@ -128,7 +145,7 @@ public final class Generator implements AutoCloseable {
     var p = Pass.inference(device, step);
     var counts = running.stream().mapToInt(r -> r.pending().length).toArray();
     var ids = running.stream().flatMapToInt(r -> Arrays.stream(r.pending())).toArray();
-    var logits = forward(p, cache, running.stream().map(r -> r.sequence).toList(), counts, ids);
+    var logits = forward(p, model, cache, running.stream().map(r -> r.sequence).toList(), counts, ids);
     int v = model.config().vocabulary();
     var host = new float[running.size() * v];
     device.download(logits, MemorySegment.ofArray(host));
@@ -136,7 +153,7 @@ public final class Generator implements AutoCloseable {
   }
 
   /// Logits (S,V) after the last new token of each sequence.
-  private Tensor forward(Pass p, KvCache cache, List<KvCache.Sequence> sequences, int[] counts, int[] ids) {
+  private static Tensor forward(Pass p, Decoder model, KvCache cache, List<KvCache.Sequence> sequences, int[] counts, int[] ids) {
     var positions = new int[ids.length];
     var last = new int[counts.length];
     int row = 0;

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.Llama2c;

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LoraConfig;

@@ -13,6 +13,16 @@ public final class Tokenizers {
   private Tokenizers() {
   }
 
+  /// The tokenizer of a file or folder.
+  public static Tokenizer open(Path path, java.util.OptionalInt vocabulary) {
+    return SentencePieceBpe.read(Files.isDirectory(path) ? path.resolve("tokenizer.model") : path);
+  }
+
+  /// Writes a tokenizer into a model folder.
+  public static void save(Tokenizer tokenizer, Path folder) {
+    if (tokenizer instanceof SentencePieceBpe s) s.save(folder.resolve("tokenizer.model"));
+  }
+
   /// A whole file, if it has the size a tokenizer can have.
   static byte[] bytes(Path file) {
     try {

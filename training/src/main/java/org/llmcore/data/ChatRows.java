@@ -1,13 +1,15 @@
 package org.llmcore.data;
 
-import static org.llmcore.data.Problem.Kind;
-
-import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
+
+import com.fasterxml.jackson.databind.JsonNode;
+
 import org.llmcore.data.Sample.Turn;
+
+import static org.llmcore.data.Problem.Kind;
 
 /// Conversations as rows: OpenAI's chat form (`messages` of `role`, `content`) and ShareGPT's (`conversations` of `from`, `value`).
 ///

@@ -1,6 +1,5 @@
 package org.llmcore.data;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -10,6 +9,9 @@ import java.util.Optional;
 import java.util.TreeSet;
 import java.util.function.BiConsumer;
 import java.util.function.Consumer;
+
+import com.fasterxml.jackson.databind.JsonNode;
+
 import org.llmcore.InvalidInput;
 
 /// A data file and what it holds. Read one sample at a time: a file of JSON lines may be larger than memory.

@@ -3,6 +3,7 @@ package org.llmcore.data;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+
 import org.llmcore.InvalidInput;
 
 /// Tokenised examples in a fixed order.

@@ -1,6 +1,7 @@
 package org.llmcore.data;
 
 import java.util.Arrays;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.text.Tokenizer;
 

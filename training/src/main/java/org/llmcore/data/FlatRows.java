@@ -1,10 +1,11 @@
 package org.llmcore.data;
 
-import static org.llmcore.data.Problem.Kind;
-
-import com.fasterxml.jackson.databind.JsonNode;
 import java.util.List;
 import java.util.function.Consumer;
+
+import com.fasterxml.jackson.databind.JsonNode;
+
+import static org.llmcore.data.Problem.Kind;
 
 /// Rows of plain columns: prompt and completion, instructions, documents.
 final class FlatRows {

@@ -11,6 +11,7 @@ import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+
 import org.llmcore.InvalidInput;
 
 /// Lines of a UTF-8 file, one in memory at a time. A byte-order mark is dropped, LF and CRLF both end a line, and a line that

@@ -5,6 +5,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.text.Tokenizer;
 

@@ -6,6 +6,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
+
 import org.llmcore.InvalidInput;
 
 /// Everything wrong in one file: all of it counted, the first `limit` kept in words, reported together.

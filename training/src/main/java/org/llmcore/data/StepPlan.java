@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.stream.IntStream;
+
 import org.llmcore.InvalidInput;
 
 /// Which examples every optimizer step sees: a pure function of (data set, batching, seed, step). To resume at step s, ask for

@@ -10,9 +10,11 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.atomic.AtomicLong;
-import org.llmcore.InvalidInput;
+
 import org.sqlite.ProgressHandler;
 import org.sqlite.SQLiteConfig;
+
+import org.llmcore.InvalidInput;
 
 /// Execution accuracy (Zhong, Yu & Klein 2020, arXiv:2010.02840): a predicted query is right if it returns the rows the gold
 /// query returns. Rows are a multiset, in order only if the gold query has ORDER BY; columns may come in any order; numbers

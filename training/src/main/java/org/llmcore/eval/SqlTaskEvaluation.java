@@ -1,6 +1,7 @@
 package org.llmcore.eval;
 
 import java.util.List;
+
 import org.llmcore.data.sql.SqlTask;
 
 /// Execution accuracy on the embedded SQL task: every prediction runs in a database of its own.

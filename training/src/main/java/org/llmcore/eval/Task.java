@@ -3,6 +3,7 @@ package org.llmcore.eval;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntConsumer;
+
 import org.llmcore.generate.Generation;
 import org.llmcore.generate.Generator;
 import org.llmcore.generate.Sampling;

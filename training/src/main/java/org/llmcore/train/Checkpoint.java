@@ -1,6 +1,5 @@
 package org.llmcore.train;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,6 +12,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.Safetensors;
@@ -29,7 +31,7 @@ public record Checkpoint(Path folder, State state) {
   /// @param step optimizer steps done
   /// @param bestLoss lowest evaluation loss so far, infinite if none
   /// @param stale evaluations since then
-  public record State(int step, long seed, double firstLoss, double bestLoss, int bestStep, int stale, String recipeHash) {}
+  public record State(int step, long seed, double firstLoss, double bestLoss, int bestStep, int stale) {}
 
   private static final ObjectMapper JSON = new ObjectMapper();
 

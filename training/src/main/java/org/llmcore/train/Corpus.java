@@ -3,6 +3,7 @@ package org.llmcore.train;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.data.DataFile;
 import org.llmcore.data.DataSet;

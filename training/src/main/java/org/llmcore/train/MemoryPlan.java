@@ -21,7 +21,8 @@ import org.llmcore.tensor.Region;
 /// | weights   | the model's parameters and rotary table                                     |
 /// | training  | adapter (if any), gradients, moments, f32 masters of parameters that are not f32 |
 /// | step      | activations and activation gradients of the largest micro-batch             |
-public record MemoryPlan(long weights, long training, long step) {
+/// | generation | cache and activations of an evaluation that generates, before or after training |
+public record MemoryPlan(long weights, long training, long step, long generation) {
   /// The recipe's choices that decide memory.
   /// @param method an adapter, or empty for full fine-tuning
   /// @param recompute gradient checkpointing per block
@@ -37,8 +38,10 @@ public record MemoryPlan(long weights, long training, long step) {
     var tuning = shape.method.map(m -> Tuning.lora(decoder, m, training)).orElseGet(() -> Tuning.full(decoder));
     var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
     var trainer = new Trainer(device, tuning, optimizer, step, shape.recompute, 0);
-    trainer.accumulate(new Batch(new int[tokens], new int[tokens], new int[sequences + 1], new int[tokens], 1), 1, 0, 0);
-    return new MemoryPlan(weights.high(), training.high(), step.high());
+    var batch = new Batch(new int[tokens], new int[tokens], new int[sequences + 1], new int[tokens], 1);
+    trainer.accumulate(batch, 1, 0, 0);
+    trainer.evaluate(java.util.List.of(batch));
+    return new MemoryPlan(weights.high(), training.high(), step.high(), 0);
   }
 
   /// The plan for the largest of these micro-batches.
@@ -52,9 +55,14 @@ public record MemoryPlan(long weights, long training, long step) {
     return of(shape, tokens, sequences);
   }
 
-  /// All parts together.
+  /// The most that is held at once.
   public long total() {
-    return weights + training + step;
+    return weights + training + Math.max(step, generation);
+  }
+
+  /// The same plan with an evaluation that generates; its memory is not held together with a step's.
+  public MemoryPlan generating(long bytes) {
+    return new MemoryPlan(weights, training, step, bytes);
   }
 
   /// One line per part, for people.
@@ -63,7 +71,8 @@ public record MemoryPlan(long weights, long training, long step) {
     out.add("weights   %s  parameters and rotary table".formatted(megabytes(weights)));
     out.add("training  %s  trained values, gradients, Adam moments".formatted(megabytes(training)));
     out.add("step      %s  activations and their gradients".formatted(megabytes(step)));
-    out.add("total     %s".formatted(megabytes(total())));
+    if (generation > 0) out.add("or        %s  cache and activations while an evaluation generates".formatted(megabytes(generation)));
+    out.add("peak      %s".formatted(megabytes(total())));
     return out;
   }
 

@@ -5,6 +5,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
+
 import org.llmcore.InvalidInput;
 
 /// Everything that decides the outcome of a training run: what a recipe file says after its gaps are filled. Every value has

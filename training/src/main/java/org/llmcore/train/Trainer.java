@@ -8,6 +8,7 @@ import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
 import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
 
 /// One optimizer step, one evaluation: the heart of training, with nothing around it.
 ///
@@ -68,7 +69,7 @@ public final class Trainer {
     var tokens = Tokens.of(p, batch.ids(), batch.positions(), batch.starts());
     var losses = tuning.decoder().loss(p, tokens, Tokens.upload(p, batch.targets()), 1f / learned, recompute);
     p.backward();
-    return step.backed() ? sum(losses) : 0;
+    return sum(losses);
   }
 
   /// Mean loss over the learned tokens of some batches, in nats; nothing is changed.
@@ -85,7 +86,8 @@ public final class Trainer {
     return loss / learned;
   }
 
-  private double sum(org.llmcore.tensor.Tensor losses) {
+  private double sum(Tensor losses) {
+    if (!step.backed()) return 0;
     var host = new float[Math.toIntExact(losses.elements())];
     device.download(losses, MemorySegment.ofArray(host));
     double sum = 0;

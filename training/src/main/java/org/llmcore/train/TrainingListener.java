@@ -1,6 +1,7 @@
 package org.llmcore.train;
 
 import java.nio.file.Path;
+
 import org.llmcore.eval.Task;
 
 /// Hears what a training run does, as it does it.

@@ -12,6 +12,7 @@ import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LlamaConfig;
@@ -154,7 +155,7 @@ public final class TrainingRun {
 
   private Corpus corpus(LanguageModel model) {
     int context = Math.min(model.config().contextLength(), recipe.data().maxLength().orElse(Integer.MAX_VALUE));
-    return Corpus.of(recipe, new Examples(model.tokenizer(), new LlamaChatForm(model.tokenizer())), context);
+    return Corpus.of(recipe, new Examples(model.tokenizer(), new Llama2ChatForm(model.tokenizer())), context);
   }
 
   private StepPlan steps(Corpus corpus) {
@@ -379,7 +380,7 @@ public final class TrainingRun {
 
     private void save(int s) {
       if (saved == s) return;
-      var state = new Checkpoint.State(s, recipe.training().seed(), firstLoss, bestLoss, bestStep, stale, "");
+      var state = new Checkpoint.State(s, recipe.training().seed(), firstLoss, bestLoss, bestStep, stale);
       Checkpoint.write(checkpoints(), device, tuning, optimizer, state, recipe.checkpoints().keep());
       saved = s;
       listener.saved(checkpoints().resolve("step-%08d".formatted(s)));

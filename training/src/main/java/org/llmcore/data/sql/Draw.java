@@ -1,6 +1,7 @@
 package org.llmcore.data.sql;
 
 import java.util.List;
+
 import org.llmcore.op.Dropout;
 
 /// A stream of random choices that is a pure function of its key: example i of a data set is the same whoever asks, in any order.

@@ -3,6 +3,7 @@ package org.llmcore.data.sql;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+
 import org.llmcore.data.sql.Query.Condition;
 import org.llmcore.data.sql.Query.Join;
 import org.llmcore.data.sql.Query.Measure;

@@ -2,6 +2,7 @@ package org.llmcore.data.sql;
 
 import java.util.ArrayList;
 import java.util.List;
+
 import org.llmcore.data.sql.Query.Language;
 
 /// The embedded data set: from a schema and an English question to SQL.
