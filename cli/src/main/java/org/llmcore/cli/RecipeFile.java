@@ -7,15 +7,14 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
 
-import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
 import com.fasterxml.jackson.dataformat.yaml.YAMLGenerator;
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
-import com.fasterxml.jackson.dataformat.yaml.YAMLParser;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.train.LrSchedule;
@@ -46,7 +45,7 @@ public final class RecipeFile {
                   .disable(YAMLGenerator.Feature.SPLIT_LINES)
                   .enable(YAMLGenerator.Feature.MINIMIZE_QUOTES)
                   .enable(YAMLGenerator.Feature.ALWAYS_QUOTE_NUMBERS_AS_STRINGS)
-                  .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
+                  .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
                   .build())
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
           .build();
@@ -88,7 +87,7 @@ public final class RecipeFile {
     try (var parser = YAML.getFactory().createParser(yaml)) {
       while (parser.nextToken() != null) {
         // Aliases multiply: nine lines can stand for a billion values. No recipe needs one.
-        if (((YAMLParser) parser).isCurrentAlias() || ((YAMLParser) parser).getObjectId() != null) {
+        if (parser.isCurrentAlias() || parser.getObjectId() != null) {
           throw new InvalidInput(origin + " line " + parser.currentLocation().getLineNr() + ": anchors and aliases (& and *) are not understood", "repeat the value");
         }
       }

@@ -101,6 +101,7 @@ public final class EventFile implements AutoCloseable {
     key(event, 1, DOUBLE);
     var now = clock.instant();
     event.writeBytes(little(Double.BYTES).putDouble(now.getEpochSecond() + now.getNano() / 1e9).array());
+    if (step == 0) return event; // a default is not written
     key(event, 2, VARINT);
     varint(event, step);
     return event;

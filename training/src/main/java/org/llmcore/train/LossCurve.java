@@ -78,6 +78,10 @@ public final class LossCurve {
   private static void add(XYChart chart, String name, List<Point> points, Color color, float width) {
     var steps = points.stream().mapToDouble(Point::step).toArray();
     var values = points.stream().mapToDouble(Point::value).toArray();
-    chart.addSeries(name, steps, values).setMarker(SeriesMarkers.NONE).setLineColor(color).setMarkerColor(color).setLineWidth(width);
+    var series = chart.addSeries(name, steps, values);
+    series.setMarker(SeriesMarkers.NONE);
+    series.setMarkerColor(color);
+    series.setLineColor(color);
+    series.setLineWidth(width);
   }
 }
