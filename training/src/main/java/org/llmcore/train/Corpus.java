@@ -11,11 +11,14 @@ import org.llmcore.data.Example;
 import org.llmcore.data.Examples;
 import org.llmcore.data.MaskReport;
 import org.llmcore.data.Objective;
+import org.llmcore.data.Problems;
 import org.llmcore.data.Sample;
 import org.llmcore.data.TooLong;
 import org.llmcore.data.sql.SqlTask;
 import org.llmcore.eval.SqlTaskEvaluation;
 import org.llmcore.eval.Task;
+import org.llmcore.text.BpeTrainer;
+import org.llmcore.text.Tokenizer;
 
 /// The examples a recipe names, tokenised and divided, and the task they can be judged by.
 ///
@@ -29,6 +32,7 @@ import org.llmcore.eval.Task;
 /// @param notes what should be said about the data
 record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<String> notes) {
   private static final int SQL_EXAMPLES = 12_000;
+  private static final int TOKENIZER_DOCUMENTS = 20_000;
   private static final int CORPUS_DOCUMENTS = 200_000;
   private static final long SEED = 1;
 
@@ -55,6 +59,36 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
     if (data.validation() == 0) return new Corpus(all, new DataSet(all.objective(), List.of()), sql ? task : Optional.empty(), notes);
     var split = all.split(data.validation(), recipe.training().seed());
     return new Corpus(split.train(), split.validation(), sql ? task : Optional.empty(), notes);
+  }
+
+  /// A tokenizer of that many pieces, learned from the recipe's data.
+  static Tokenizer tokenizer(Recipe recipe, String vocabulary) {
+    int size;
+    try {
+      size = Integer.parseInt(vocabulary);
+    } catch (NumberFormatException e) {
+      throw new InvalidInput("tokenizer is bpe:" + vocabulary, "expected bpe:<vocabulary>, for example bpe:1024", e);
+    }
+    var texts = new ArrayList<String>();
+    var source = recipe.data().source();
+    if (source.embedded().isPresent()) {
+      for (int i = 0; i < TOKENIZER_DOCUMENTS; i++) texts.add(SqlTask.corpus(SEED, i));
+    } else {
+      var problems = new Problems(1);
+      var file = DataFile.detect(java.nio.file.Path.of(source.text()));
+      file.read(problems, sample -> texts.add(text(sample)));
+      problems.refuse(file.name());
+    }
+    return BpeTrainer.train(texts, size);
+  }
+
+  private static String text(Sample sample) {
+    return switch (sample) {
+      case Sample.Chat c -> String.join("\n", c.turns().stream().map(Sample.Turn::content).toList());
+      case Sample.Pair p -> p.prompt() + p.completion();
+      case Sample.Instruction i -> i.instruction() + "\n" + i.input() + "\n" + i.output();
+      case Sample.Document d -> d.text();
+    };
   }
 
   private static TooLong tooLong(Recipe.Data data) {

@@ -117,8 +117,8 @@ public final class TrainingRun {
       case Recipe.Pretrained m ->
           LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), precision(m.precision()), full);
       case Recipe.Scratch m -> {
-        var source = recipe.tokenizer().orElseThrow(() -> new InvalidInput("a model from scratch needs a tokenizer", "add tokenizer: <file or folder>"));
-        var tokenizer = Tokenizers.open(Embedded.path(source.text()), m.architecture().vocabulary());
+        var source = recipe.tokenizer().orElseThrow(() -> new InvalidInput("a model from scratch needs a tokenizer", "add tokenizer: <file or folder>, or bpe:<vocabulary> to train one"));
+        var tokenizer = source.text().startsWith("bpe:") ? Corpus.tokenizer(recipe, source.text().substring(4)) : Tokenizers.open(Embedded.path(source.text()), m.architecture().vocabulary());
         yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, precision(m.precision()), recipe.training().seed());
       }
     };
