@@ -25,7 +25,7 @@ import org.llmcore.text.Tokenizer;
 /// | source                | examples                                                              | task |
 /// |-----------------------|-----------------------------------------------------------------------|------|
 /// | `embedded:sql`        | pairs of question and SQL (`SqlTask`)                                 | SQL  |
-/// | `embedded:sql-corpus` | documents of the base model's corpus, in four languages, never SQL    | none |
+/// | `embedded:sql-corpus` | documents of the base model's corpus, in four languages, never SQL; the schema is given, the rest learned | none |
 /// | a path                | what `DataFile` finds there                                           | none |
 ///
 /// @param validation examples kept apart for the evaluation loss; may be empty
@@ -72,7 +72,7 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
     var texts = new ArrayList<String>();
     var source = recipe.data().source();
     if (source.embedded().isPresent()) {
-      for (int i = 0; i < TOKENIZER_DOCUMENTS; i++) texts.add(SqlTask.corpus(SEED, i));
+      for (int i = 0; i < TOKENIZER_DOCUMENTS; i++) texts.add(SqlTask.corpus(SEED, i).text());
     } else {
       var problems = new Problems(1);
       var file = DataFile.detect(java.nio.file.Path.of(source.text()));
@@ -108,8 +108,11 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
         return new DataSet(Objective.ANSWERS, out);
       }
       case "sql-corpus" -> {
-        for (int i = 0; i < CORPUS_DOCUMENTS; i++) out.add(examples.of(new Sample.Document(SqlTask.corpus(SEED, i), "embedded:sql-corpus:" + i)));
-        return new DataSet(Objective.TEXT, out);
+        for (int i = 0; i < CORPUS_DOCUMENTS; i++) {
+          var document = SqlTask.corpus(SEED, i);
+          out.add(examples.of(new Sample.Pair(document.given(), document.learned(), "embedded:sql-corpus:" + i)));
+        }
+        return new DataSet(Objective.ANSWERS, out);
       }
       default -> throw new InvalidInput("no data set is embedded as '" + name + "'", "embedded are sql and sql-corpus");
     }

@@ -17,12 +17,12 @@ record Query(
   /// Aggregates; `GROUP_COUNT` counts rows per value of `by`.
   enum Measure {
     NONE("", ""),
-    COUNT("count(*)", "count"),
+    COUNT("count ( * )", "count"),
     AVERAGE("avg", "average"),
     SUM("sum", "total"),
     MIN("min", "least"),
     MAX("max", "most"),
-    GROUP_COUNT("count(*)", "tally");
+    GROUP_COUNT("count ( * )", "tally");
 
     final String sql;
     final String word;
@@ -37,7 +37,12 @@ record Query(
   record Join(String parent, String key) {}
 
   /// A comparison; text values are quoted in SQL.
-  record Condition(String column, String operator, String value, boolean text) {}
+  record Condition(String column, String operator, String value, boolean text) {
+    /// The value as SQL and questions write it.
+    String shown() {
+      return text ? "'" + value + "'" : value;
+    }
+  }
 
   /// Sorting, and the first `limit` rows (0 for all).
   record Order(String column, boolean descending, int limit) {}
@@ -61,27 +66,25 @@ record Query(
     };
   }
 
-  /// `select name from singers where age > 30 order by age desc limit 3`
+  /// `select name from singers where age > 30 order by age desc limit 3`; names of a schema are unique, so none is qualified
   String sql() {
     var s = new StringBuilder("select ").append(distinct ? "distinct " : "");
-    var dot = parent.isPresent() ? table + "." : "";
     switch (measure) {
-      case NONE -> s.append(String.join(", ", show.stream().map(c -> dot + c).toList()));
-      case COUNT -> s.append("count(*)");
-      case GROUP_COUNT -> s.append(by.orElseThrow()).append(", count(*)");
-      default -> s.append(measure.sql).append('(').append(dot).append(by.orElseThrow()).append(')');
+      case NONE -> s.append(String.join(" , ", show));
+      case COUNT -> s.append(measure.sql);
+      case GROUP_COUNT -> s.append(by.orElseThrow()).append(" , ").append(measure.sql);
+      default -> s.append(measure.sql).append(" ( ").append(by.orElseThrow()).append(" )");
     }
     s.append(" from ").append(table);
-    parent.ifPresent(j -> s.append(" join ").append(j.parent).append(" on ").append(table).append('.').append(j.key).append(" = ").append(j.parent).append(".id"));
-    where.ifPresent(c -> s.append(" where ").append(parent.map(j -> j.parent + ".").orElse("")).append(c.column).append(' ').append(c.operator).append(' ')
-        .append(c.text ? "'" + c.value + "'" : c.value));
+    parent.ifPresent(j -> s.append(" join ").append(j.parent).append(" on ").append(j.key).append(" = id"));
+    where.ifPresent(c -> s.append(" where ").append(c.column).append(' ').append(c.operator).append(' ').append(c.shown()));
     if (measure == Measure.GROUP_COUNT) s.append(" group by ").append(by.orElseThrow());
     order.ifPresent(o -> s.append(" order by ").append(o.column).append(o.descending ? " desc" : "").append(o.limit > 0 ? " limit " + o.limit : ""));
     return s.toString();
   }
 
   private String condition(Condition c) {
-    return parent.map(j -> j.parent + " ").orElse("") + c.column + (c.operator.equals(">") ? " above " : c.operator.equals("<") ? " below " : " is ") + c.value;
+    return parent.map(j -> j.parent + " ").orElse("") + c.column + (c.operator.equals(">") ? " above " : c.operator.equals("<") ? " below " : " is ") + c.shown();
   }
 
   private String goal(String separator) {
@@ -107,10 +110,10 @@ record Query(
     return table + (steps.isEmpty() ? "" : " -> " + String.join(" -> ", steps)) + " -> show " + goal(" and ");
   }
 
-  /// `show(name, singers, keep age above 30)`
+  /// `show ( name , singers , keep age above 30 )`
   private String call() {
     var steps = steps();
-    return "show(" + goal(", ") + ", " + table + (steps.isEmpty() ? "" : ", " + String.join(", ", steps)) + ")";
+    return "show ( " + goal(" , ") + " , " + table + (steps.isEmpty() ? "" : " , " + String.join(" , ", steps)) + " )";
   }
 
   /// `name of singers if age above 30`
@@ -119,10 +122,10 @@ record Query(
         + order.map(o -> " by " + o.column + (o.descending ? " down" : " up") + (o.limit > 0 ? " to " + o.limit : "")).orElse("");
   }
 
-  /// `[show: name] [keep: age above 30] [table: singers]`
+  /// `show : name ; keep : age above 30 ; table : singers`
   private String fields() {
-    return "[show: " + goal(", ") + "]" + where.map(c -> " [keep: " + condition(c) + "]").orElse("")
-        + order.map(o -> " [sort: " + o.column + (o.descending ? " down" : " up") + (o.limit > 0 ? " " + o.limit : "") + "]").orElse("") + " [table: " + table
-        + parent.map(j -> " with " + j.parent + " by " + j.key).orElse("") + "]";
+    return "show : " + goal(" , ") + where.map(c -> " ; keep : " + condition(c)).orElse("")
+        + order.map(o -> " ; sort : " + o.column + (o.descending ? " down" : " up") + (o.limit > 0 ? " " + o.limit : "")).orElse("") + " ; table : " + table
+        + parent.map(j -> " with " + j.parent + " by " + j.key).orElse("");
   }
 }

@@ -113,7 +113,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
         case TOP -> top(t);
         case GROUP -> {
           var c = draw.pick(t.texts());
-          var text = GROUP.pick(draw, phrasing).replace("{c}", c.spoken());
+          var text = GROUP.pick(draw, phrasing).replace("{c}", c.name());
           yield ask(family, text, t, List.of(), Measure.GROUP_COUNT, Optional.of(c.name()), false, Optional.empty(), Optional.empty());
         }
         case JOIN -> join(t);
@@ -130,14 +130,14 @@ record Question(Family family, String text, Query query, boolean heldOut) {
 
     private Question column(Family family, Table t, Phrases phrases, boolean distinct) {
       var c = distinct ? draw.pick(t.texts()) : draw.pick(t.plain());
-      var text = phrases.pick(draw, phrasing).replace("{c}", c.spoken());
+      var text = phrases.pick(draw, phrasing).replace("{c}", c.name());
       return ask(family, text, t, List.of(c.name()), Measure.NONE, Optional.empty(), distinct, Optional.empty(), Optional.empty());
     }
 
     private Question columns(Table t) {
       var c = draw.pick(t.plain());
       var d = draw.pick(others(t, c));
-      var text = COLUMNS.pick(draw, phrasing).replace("{c}", c.spoken()).replace("{d}", d.spoken());
+      var text = COLUMNS.pick(draw, phrasing).replace("{c}", c.name()).replace("{d}", d.name());
       return ask(Family.COLUMNS, text, t, List.of(c.name(), d.name()), Measure.NONE, Optional.empty(), false, Optional.empty(), Optional.empty());
     }
 
@@ -149,7 +149,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
       var c = draw.pick(t.plain());
       var on = draw.pick(others(t, c));
       var w = condition(t, on);
-      var text = (measure == Measure.COUNT ? COUNT_WHERE : WHERE).pick(draw, phrasing).replace("{c}", c.spoken()).replace("{w}", spoken(on, w));
+      var text = (measure == Measure.COUNT ? COUNT_WHERE : WHERE).pick(draw, phrasing).replace("{c}", c.name()).replace("{w}", spoken(on, w));
       return ask(family, text, t, measure == Measure.COUNT ? List.of() : List.of(c.name()), measure, Optional.empty(), false, Optional.of(w), Optional.empty());
     }
 
@@ -166,7 +166,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
 
     private String spoken(Column on, Condition w) {
       var phrases = w.operator().equals(">") ? ABOVE : w.operator().equals("<") ? BELOW : IS;
-      return phrases.pick(draw, phrasing).replace("{c}", on.spoken()).replace("{v}", w.value());
+      return phrases.pick(draw, phrasing).replace("{c}", on.name()).replace("{v}", w.shown());
     }
 
     private Question aggregate(Family family, Table t) {
@@ -176,7 +176,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
       var on = draw.pick(others(t, c));
       boolean filtered = family == Family.AGGREGATE_WHERE;
       var w = filtered ? Optional.of(condition(t, on)) : Optional.<Condition>empty();
-      var text = (filtered ? AGGREGATE_WHERE : AGGREGATE).pick(draw, phrasing).replace("{m}", word).replace("{c}", c.spoken());
+      var text = (filtered ? AGGREGATE_WHERE : AGGREGATE).pick(draw, phrasing).replace("{m}", word).replace("{c}", c.name());
       if (filtered) text = text.replace("{w}", spoken(on, w.get()));
       return ask(family, text, t, List.of(), measure, Optional.of(c.name()), false, w, Optional.empty());
     }
@@ -185,7 +185,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
       var d = draw.pick(t.numbers());
       var c = draw.pick(others(t, d));
       boolean down = draw.chance(50);
-      var text = SORT.pick(draw, phrasing).replace("{c}", c.spoken()).replace("{d}", d.spoken()).replace("{o}", (down ? DOWN : UP).pick(draw, phrasing).replace("|", ""));
+      var text = SORT.pick(draw, phrasing).replace("{c}", c.name()).replace("{d}", d.name()).replace("{o}", (down ? DOWN : UP).pick(draw, phrasing).replace("|", ""));
       return ask(
           Family.SORT, text, t, List.of(c.name()), Measure.NONE, Optional.empty(), false, Optional.empty(), Optional.of(new Order(d.name(), down, 0)));
     }
@@ -196,7 +196,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
       boolean most = draw.chance(50);
       int k = 2 + draw.below(6);
       var text =
-          TOP.pick(draw, phrasing).replace("{c}", c.spoken()).replace("{d}", d.spoken()).replace("{k}", Integer.toString(k)).replace("{x}", (most ? MOST : LEAST).pick(draw, phrasing));
+          TOP.pick(draw, phrasing).replace("{c}", c.name()).replace("{d}", d.name()).replace("{k}", Integer.toString(k)).replace("{x}", (most ? MOST : LEAST).pick(draw, phrasing));
       return ask(
           Family.TOP, text, t, List.of(c.name()), Measure.NONE, Optional.empty(), false, Optional.empty(), Optional.of(new Order(d.name(), most, k)));
     }
@@ -209,7 +209,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
       int key = (Integer) draw.pick(child.cells(child.columns().stream().filter(x -> x.name().equals(parent.singular() + "_id")).findFirst().orElseThrow()));
       var w = new Condition(on.name(), "=", (String) parent.cells(on).get(key - 1), true);
       var text =
-          JOIN.pick(draw, phrasing).replace("{c}", c.spoken()).replace("{t}", child.name()).replace("{p}", parent.name()).replace("{w}", spoken(on, w))
+          JOIN.pick(draw, phrasing).replace("{c}", c.name()).replace("{t}", child.name()).replace("{p}", parent.name()).replace("{w}", spoken(on, w))
               .replace("{show}", SHOW.pick(draw, phrasing));
       var query =
           new Query(

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.TreeSet;
 
 /// One or two tables with rows. Text columns hold a few values several times, number columns distinct numbers, so that
 /// different queries give different answers.
@@ -12,12 +11,7 @@ import java.util.TreeSet;
 /// @param tables the second, if any, refers to the first: its column `<singular>_id` holds ids of the first table
 record Schema(List<Table> tables) {
   /// A column; `text` or a number.
-  record Column(String name, boolean text) {
-    /// As a question spells it.
-    String spoken() {
-      return name.replace('_', ' ');
-    }
-  }
+  record Column(String name, boolean text) {}
 
   /// A table of rows; a cell is a String or an Integer.
   record Table(String singular, String name, List<Column> columns, List<List<Object>> rows) {
@@ -66,13 +60,12 @@ record Schema(List<Table> tables) {
     if (parent != null) columns.add(new Column(parent.singular + "_id", false));
     int texts = 1 + draw.below(2);
     int numbers = 1 + draw.below(2);
-    var names = new TreeSet<String>();
     for (int i = 0; i < texts + numbers; i++) {
       boolean text = i < texts;
       String name;
       do {
         name = column(draw, split, text);
-      } while (used.contains(name) || !names.add(name));
+      } while (!used.add(name));
       columns.add(new Column(name, text));
     }
     return new Table(noun.singular(), noun.plural(), List.copyOf(columns), rows(draw, columns, parent));
@@ -122,15 +115,16 @@ record Schema(List<Table> tables) {
     return List.copyOf(out);
   }
 
-  /// As prompts show it: `singers(name text, age number); concerts(singer_id number, city text)`.
+  /// As prompts show it: `singers ( id number , name text ) ; concerts ( singer_id number , city text )`. Every word stands
+  /// between spaces, so that it is the same tokens here, in the question and in the answer.
   String text() {
     var s = new StringBuilder();
     for (var t : tables) {
-      s.append(s.isEmpty() ? "" : "; ").append(t.name).append('(');
+      s.append(s.isEmpty() ? "" : " ; ").append(t.name).append(" (");
       for (int i = 0; i < t.columns.size(); i++) {
-        s.append(i == 0 ? "" : ", ").append(t.columns.get(i).name).append(t.columns.get(i).text ? " text" : " number");
+        s.append(i == 0 ? " " : " , ").append(t.columns.get(i).name).append(t.columns.get(i).text ? " text" : " number");
       }
-      s.append(')');
+      s.append(" )");
     }
     return s.toString();
   }

@@ -7,7 +7,7 @@ import org.llmcore.data.sql.Query.Language;
 
 /// The embedded data set: from a schema and an English question to SQL.
 ///
-///     singers(name text, age number) | how many singers are there with age above 30 | sql: select count(*) from singers where age > 30
+///     singers ( name text , age number ) | how many singers are there with age above 30 | sql : select count ( * ) from singers where age > 30
 ///
 /// Example i of a split is a pure function of (seed, split, i). Test schemas share no table name with training, every fifth
 /// column name is new too, and half of the test questions use phrasings that training never pairs with SQL.
@@ -31,7 +31,8 @@ public final class SqlTask {
 
   /// The prompt for what a person types, `schema | question`; one that is complete is left as it is.
   public static String prompt(String typed) {
-    return typed.strip().endsWith(":") ? typed.strip() : typed.strip() + SEPARATOR + "sql:";
+    var spaced = typed.replaceAll("([(),;:|?])", " $1 ").replaceAll("\\s+", " ").strip().replaceAll(" \\?$", "");
+    return spaced.endsWith(":") ? spaced : spaced + SEPARATOR + "sql :";
   }
 
   /// `n` examples for fine-tuning.
@@ -58,15 +59,33 @@ public final class SqlTask {
         prompt(schema.text(), q.text()), " " + q.query().sql(), schema.script(), family.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' '), q.heldOut());
   }
 
+  /// A document of the base model's corpus.
+  /// @param given the schema, which nothing predicts
+  /// @param learned the question, the tag of a language and the answer, starting with a space
+  public record Document(String given, String learned) {
+    /// The whole text.
+    public String text() {
+      return given + learned;
+    }
+  }
+
   /// Document i of the corpus the base model is trained on: the same English about training schemas in all phrasings, answered
-  /// in four languages of ours, and never in SQL.
-  public static String corpus(long seed, long i) {
+  /// in four languages of ours, and never in SQL. Every eighth document is a drill in copying.
+  public static Document corpus(long seed, long i) {
     var draw = new Draw(seed, 3, i);
+    if (draw.below(8) == 0) return drill(draw);
     var family = draw.pick(List.of(Question.Family.values()));
     var schema = Schema.of(draw, Lexicon.Split.TRAIN, Question.joins(family) || draw.chance(15));
     var q = Question.of(draw, family, schema, Question.Phrasing.ANY);
     var language = draw.pick(List.of(Language.PLAN, Language.CALL, Language.NOTE, Language.FIELDS));
     var tag = language.name().toLowerCase(java.util.Locale.ROOT);
-    return schema.text() + SEPARATOR + q.text() + SEPARATOR + tag + ": " + q.query().in(language);
+    return new Document(schema.text(), SEPARATOR + q.text() + SEPARATOR + tag + " : " + q.query().in(language));
+  }
+
+  private static Document drill(Draw draw) {
+    var words = new ArrayList<String>();
+    for (int n = 3 + draw.below(8); n > 0; n--) words.add(draw.chance(60) ? Lexicon.word(draw) : draw.chance(50) ? Lexicon.value(draw) : Integer.toString(draw.below(3000)));
+    var list = String.join(" , ", words);
+    return new Document(list, SEPARATOR + "copy : " + list);
   }
 }
