@@ -1,0 +1,208 @@
+package org.llmcore.op;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+import static org.llmcore.tensor.DType.BF16;
+import static org.llmcore.tensor.DType.F16;
+import static org.llmcore.tensor.DType.F32;
+
+/// Every operator at sizes that lie in the cracks of vectors and blocks.
+final class OperatorCases {
+  private static final int[] COLUMNS = {1, 3, 17, 63, 64, 65, 123, 128, 207};
+
+  private final List<OperatorCase> all = new ArrayList<>();
+
+  private OperatorCases() {}
+
+  static List<OperatorCase> all() {
+    var c = new OperatorCases();
+    c.matMul();
+    c.rows();
+    c.attention();
+    c.algebra();
+    c.moves();
+    c.training();
+    return c.all;
+  }
+
+  private void add(String name, Class<? extends Kernel> kernel, DType coarsest, long terms, long elements, OperatorCase.Body body) {
+    all.add(new OperatorCase(name, kernel, coarsest, terms, elements <= 400 && coarsest == F32, body));
+  }
+
+  private static List<Tensor> one(Tensor y) {
+    return List.of(y);
+  }
+
+  private void matMul() {
+    int[][] sizes = {{1, 1, 1}, {1, 17, 3}, {5, 3, 17}, {3, 65, 63}, {9, 64, 128}, {65, 207, 123}, {1, 300, 257}, {130, 140, 300}};
+    for (var s : sizes) {
+      for (var dtype : List.of(F32, BF16)) {
+        long n = (long) s[0] * s[2] + (long) s[1] * s[2];
+        add("matmul a·bᵀ " + dtype + Arrays.toString(s), MatMul.class, dtype, Math.max(s[0], s[2]), n, (p, in) -> one(MatMul.apply(p, in.leaf(dtype, s[0], s[2]), in.leaf(dtype, s[1], s[2]), true)));
+        add("matmul a·b " + dtype + Arrays.toString(s), MatMul.class, dtype, Math.max(s[0], s[2]), n, (p, in) -> one(MatMul.apply(p, in.leaf(dtype, s[0], s[2]), in.leaf(dtype, s[2], s[1]))));
+      }
+      add("matmul aᵀ·bᵀ scaled " + Arrays.toString(s), MatMul.class, F32, s[2], 1000, (p, in) -> {
+        var y = in.empty(F32, s[0], s[1]);
+        p.run(new MatMul.Product(Sink.add(y), in.leaf(F32, s[2], s[0]), in.leaf(F32, s[1], s[2]), true, true, 0.7f));
+        return one(y);
+      });
+      add("matmul aᵀ·b scaled " + Arrays.toString(s), MatMul.class, F32, s[2], 1000, (p, in) -> {
+        var y = in.empty(F32, s[0], s[1]);
+        p.run(new MatMul.Product(Sink.add(y), in.leaf(F32, s[2], s[0]), in.leaf(F32, s[2], s[1]), true, false, -1.3f));
+        return one(y);
+      });
+    }
+    add("matmul batched a·b", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 2, 3, 5, 7), in.leaf(F32, 2, 3, 7, 4))));
+    add("matmul batched a·bᵀ", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 3, 4, 7), true)));
+    add("matmul (B,T,K)·(N,K)ᵀ", MatMul.class, F32, 15, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 4, 7), true)));
+  }
+
+  private void rows() {
+    for (int c : COLUMNS) {
+      for (int r : new int[] {1, 5}) {
+        for (var dtype : List.of(F32, BF16)) {
+          var size = dtype + "(" + r + ", " + c + ")";
+          add("rms norm " + size, RmsNorm.class, dtype, c, r * c, (p, in) -> one(RmsNorm.apply(p, in.leaf(dtype, r, c), in.between(0.5, 1.5, dtype, c), 0.1f)));
+          add("swiglu " + size, SwiGlu.class, dtype, 1, r * c, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, dtype, r, c), in.leaf(dtype, r, c))));
+          add("softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), false)));
+          add("log softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), true)));
+          add("dropout " + size, Dropout.class, dtype, 1, r * c, (p, in) -> one(Dropout.apply(p, in.leaf(dtype, r, c), 0.3f, 99)));
+          add("embedding " + size, Embedding.class, dtype, 8, 7 * c, (p, in) -> one(Embedding.apply(p, in.ids(3 * r, 7), in.leaf(dtype, 7, c), dtype)));
+        }
+        add("cross entropy (" + r + ", " + c + ")", CrossEntropy.class, F32, c, r * c, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, F32, r, c), targets(in, r, c))));
+        add("fused cross entropy (" + r + ", " + c + ")", CrossEntropy.class, F32, c, 1000, (p, in) -> {
+          var z = in.constant(-4, 4, F32, r, c);
+          var loss = in.empty(F32, r);
+          p.run(new CrossEntropy.Fused(loss, z, targets(in, r, c), 0.37f));
+          return List.of(loss, z);
+        });
+      }
+    }
+    add("cross entropy, all ignored", CrossEntropy.class, F32, 9, 27, (p, in) -> one(CrossEntropy.apply(p, in.leaf(F32, 3, 9), in.ints(-100, -100, -100))));
+    for (var pairing : Rope.Pairing.values()) {
+      for (int d : new int[] {2, 6, 8, 34, 64, 128}) {
+        add("rope " + pairing + " " + d, Rope.class, F32, 2, 3 * 2 * d, (p, in) -> {
+          var table = in.empty(F32, 9, d);
+          Rope.table(table, 10000, 1);
+          var x = Binary.apply(p, in.leaf(F32, 3, 2, d), in.constant(1, 1, F32, 1), Binary.Function.MUL);
+          return one(Rope.apply(p, x, in.ints(8, 0, 3), table, pairing));
+        });
+      }
+    }
+  }
+
+  /// Targets with an ignored row among them.
+  private static Tensor targets(Inputs in, int rows, int classes) {
+    var t = in.ids(rows, classes).toInts();
+    if (rows > 2) t[2] = CrossEntropy.IGNORE;
+    return in.ints(t);
+  }
+
+  private void attention() {
+    record Case(int heads, int groups, int width, int... starts) {}
+    var cases =
+        List.of(
+            new Case(1, 1, 1, 0, 1), new Case(1, 1, 4, 0, 3), new Case(2, 2, 8, 0, 5), new Case(4, 1, 8, 0, 1, 4, 9), new Case(4, 4, 16, 0, 7, 8),
+            new Case(4, 2, 24, 0, 17), new Case(8, 2, 64, 0, 33), new Case(2, 1, 48, 0, 64, 65, 70), new Case(1, 1, 128, 0, 40));
+    for (var a : cases) {
+      int t = a.starts[a.starts.length - 1];
+      for (var dtype : List.of(F32, BF16)) {
+        for (boolean causal : new boolean[] {true, false}) {
+          add("attention " + dtype + (causal ? " causal" : " full") + " H" + a.heads + " G" + a.groups + " D" + a.width + Arrays.toString(a.starts), Attention.class, dtype, Math.max(t, a.width),
+              (long) t * a.heads * a.width, (p, in) -> one(Attention.apply(p, in.leaf(dtype, t, a.heads, a.width), in.leaf(dtype, t, a.groups, a.width), in.leaf(dtype, t, a.groups, a.width), in.ints(a.starts), 0.4f, causal)));
+        }
+      }
+    }
+    add("attention store", Attention.class, F32, 1, 1000, (p, in) -> {
+      var pages = in.empty(F32, 3, 4, 2, 8);
+      p.run(new Attention.Store(pages, in.leaf(F32, 3, 2, 8), in.ints(5, 0, 11)));
+      return one(pages);
+    });
+    add("attention decode", Attention.class, F32, 16, 1000, (p, in) -> {
+      var o = in.empty(F32, 4, 4, 16);
+      p.run(new Attention.Decode(o, in.leaf(F32, 4, 4, 16), in.leaf(F32, 5, 4, 2, 16), in.leaf(F32, 5, 4, 2, 16), in.ints(4, 1, 2, 0).reshape(2, 2), in.ints(0, 3, 4), in.ints(7, 5), 0.3f));
+      return one(o);
+    });
+  }
+
+  private void algebra() {
+    for (var f : Unary.Function.values()) {
+      boolean positive = f == Unary.Function.LOG || f == Unary.Function.SQRT || f == Unary.Function.RSQRT;
+      for (int n : new int[] {1, 17, 64, 207}) {
+        add("unary " + f + " " + n, Unary.class, F32, 1, n, (p, in) -> one(Unary.apply(p, in.between(positive ? 0.3 : -3, 3, F32, 1, n), f)));
+      }
+      add("unary " + f + " bf16", Unary.class, BF16, 1, 1000, (p, in) -> one(Unary.apply(p, in.between(positive ? 0.3 : -3, 3, BF16, 5, 65), f)));
+    }
+    int[][][] shapes = {{{5, 7}, {5, 7}}, {{5, 65}, {65}}, {{3, 1, 4}, {2, 1}}, {{1}, {4, 3}}, {{2, 3, 17}, {3, 1}}, {{207}, {207}}};
+    for (var f : Binary.Function.values()) {
+      for (var s : shapes) {
+        add("binary " + f + " " + Shape.of(s[0]) + Shape.of(s[1]), Binary.class, F32, 64, 300, (p, in) -> one(Binary.apply(p, in.leaf(F32, s[0]), in.between(0.5, 2, F32, s[1]), f)));
+      }
+      add("binary " + f + " f16", Binary.class, F16, 8, 1000, (p, in) -> one(Binary.apply(p, in.leaf(F16, 5, 33), in.between(0.5, 2, F16, 5, 33), f)));
+    }
+    for (var f : Reduce.Function.values()) {
+      for (int axis = 0; axis < 3; axis++) {
+        int a = axis;
+        add("reduce " + f + " axis " + a, Reduce.class, F32, 65, 3 * 4 * 17, (p, in) -> one(Reduce.apply(p, in.leaf(F32, 3, 4, 17), a, f)));
+        add("reduce " + f + " wide, axis " + a, Reduce.class, F32, 207, 1000, (p, in) -> one(Reduce.apply(p, in.leaf(F32, 5, 3, 207), a, f)));
+      }
+    }
+  }
+
+  private void moves() {
+    add("cast f32 to bf16", Move.class, BF16, 1, 1000, (p, in) -> one(Move.cast(p, in.leaf(F32, 5, 65), BF16)));
+    add("cast bf16 to f32", Move.class, BF16, 1, 1000, (p, in) -> one(Move.cast(p, in.leaf(BF16, 5, 65), F32)));
+    add("permute", Move.class, F32, 1, 120, (p, in) -> one(Move.permute(p, in.leaf(F32, 2, 3, 4, 5), 2, 0, 3, 1)));
+    add("transpose", Move.class, F32, 1, 85, (p, in) -> one(Move.permute(p, in.leaf(F32, 17, 5), 1, 0)));
+    for (int axis = 0; axis < 3; axis++) {
+      int a = axis;
+      add("take axis " + a, Move.class, F32, 1, 140, (p, in) -> one(Move.take(p, in.leaf(F32, 4, 5, 7), a, 1, 3)));
+      add("concat axis " + a, Move.class, F32, 1, 140, (p, in) -> {
+        int[] other = {2, 3, 5};
+        other[a] = 4;
+        return one(Move.concat(p, a, in.leaf(F32, 2, 3, 5), in.leaf(F32, other)));
+      });
+    }
+    add("fill", Move.class, F32, 1, 1000, (p, in) -> {
+      var y = in.empty(F32, 5, 13);
+      p.run(new Move.Fill(y, 2.5f));
+      return one(y);
+    });
+  }
+
+  private void training() {
+    for (int n : new int[] {1, 17, 65, 207}) {
+      add("adamw f32 " + n, AdamW.class, F32, 4, 1000, (p, in) -> {
+        var w = in.constant(-1, 1, F32, n);
+        var m = in.constant(-0.1, 0.1, F32, n);
+        var v = in.constant(0, 0.1, F32, n);
+        p.run(new AdamW.Step(w, w, m, v, in.leaf(F32, n), in.constant(0.5, 0.5, F32, 1), 1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, 3));
+        return List.of(w, m, v);
+      });
+      add("adamw bf16 " + n, AdamW.class, BF16, 4, 1000, (p, in) -> {
+        var w = in.empty(BF16, n);
+        var master = in.constant(-1, 1, F32, n);
+        var m = in.constant(-0.1, 0.1, F32, n);
+        var v = in.constant(0, 0.1, F32, n);
+        p.run(new AdamW.Step(w, master, m, v, in.leaf(F32, n), in.constant(1, 1, F32, 1), 1e-2f, 0.9f, 0.95f, 1e-8f, 0, 1));
+        return List.of(w, master, m, v);
+      });
+    }
+    for (int n : new int[] {1, 17, 4096, 9001}) {
+      add("gradient norm " + n, GradientNorm.class, F32, 64, 10_000, (p, in) -> {
+        var sums = in.constant(0, 0, F32, 2);
+        p.run(new GradientNorm.SumOfSquares(sums, 1, in.leaf(F32, n)));
+        var norm = in.empty(F32, 1);
+        var factor = in.empty(F32, 1);
+        p.run(new GradientNorm.Clip(norm, factor, sums, 2, 0.5f));
+        return List.of(sums, norm, factor);
+      });
+    }
+  }
+}
