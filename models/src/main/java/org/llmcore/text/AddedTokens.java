@@ -51,6 +51,7 @@ final class AddedTokens {
         parts.addAll(cut(Part.text(normalizer.apply(part.text()), part.first()), normalized));
       }
     }
+    parts.removeIf(part -> part.text().isEmpty());
     return parts;
   }
 

@@ -49,7 +49,7 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
     var normalizer = steps.normalizer(json.path("normalizer"));
     cut = steps.preTokenizer(json.path("pre_tokenizer"));
     byteLevel = steps.byteLevel(json.path("pre_tokenizer"));
-    var tokens = tokens(name, json.path("added_tokens"));
+    var tokens = tokens(name, json.path("added_tokens"), json.path("model").path("vocab"));
     var template = template(steps, json.path("post_processor"), Template.NONE);
 
     var ids = new HashMap<String, Integer>();
@@ -165,14 +165,15 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
     return byteLevel ? PieceStream.ofBytes(this, lead, -1) : PieceStream.ofWholePieces(this, lead);
   }
 
-  private static List<AddedTokens.Token> tokens(String name, JsonNode list) {
+  /// The added tokens; where one is also in the vocabulary, the vocabulary's id is the one that counts.
+  private static List<AddedTokens.Token> tokens(String name, JsonNode list, JsonNode vocab) {
     var tokens = new ArrayList<AddedTokens.Token>();
     for (var t : list) {
       if (!t.path("id").isInt() || t.path("id").asInt() < 0 || !t.path("content").isTextual()) {
         throw new InvalidInput(name + ": an added token is " + t + "; expected at least an id from 0 and a content");
       }
-      tokens.add(new AddedTokens.Token(t.path("id").asInt(), t.path("content").asText(), t.path("single_word").asBoolean(),
-          t.path("lstrip").asBoolean(), t.path("rstrip").asBoolean(), t.path("normalized").asBoolean(),
+      tokens.add(new AddedTokens.Token(vocab.path(t.path("content").asText()).asInt(t.path("id").asInt()),
+          t.path("content").asText(), t.path("single_word").asBoolean(), t.path("lstrip").asBoolean(), t.path("rstrip").asBoolean(), t.path("normalized").asBoolean(),
           t.path("special").asBoolean()));
     }
     return tokens;
