@@ -23,36 +23,58 @@ final class Merging {
   private static final int NO_PAIR = -1;
 
   private final Rule rule;
-  private final int[] id;      // (n)
-  private final int[] start;   // (n) where the symbol's text begins, in units of the caller
-  private final int[] end;     // (n)
-  private final int[] previous;
-  private final int[] next;
-  private final int[] rank;    // (n) of the pair (i, next[i]); NO_PAIR or DEAD
-  private final int[] joined;  // (n) id of that pair
-  private long[] heap;
+  private int[] id;      // (symbols) grows while they are added
+  private int[] start;   // (symbols) where the symbol's text begins, in units of the caller
+  private int[] end;     // (symbols)
+  private int[] previous = {};
+  private int[] next = {};
+  private int[] rank = {};   // (symbols) of the pair (i, next[i]); NO_PAIR or DEAD
+  private int[] joined = {}; // (symbols) id of that pair
+  private long[] heap = new long[16];
   private int heaped;
   private int count;
 
-  Merging(Rule rule, int capacity) {
+  /// @param expected how many symbols will be added, roughly
+  Merging(Rule rule, int expected) {
     this.rule = rule;
-    id = new int[capacity];
-    start = new int[capacity];
-    end = new int[capacity];
-    previous = new int[capacity];
-    next = new int[capacity];
-    rank = new int[capacity];
-    joined = new int[capacity];
-    heap = new long[Math.max(16, capacity)];
+    id = new int[expected + 1];
+    start = new int[expected + 1];
+    end = new int[expected + 1];
+  }
+
+  /// Ranks of pieces that join by score: 0 for the highest, equal ranks for equal scores.
+  static int[] ranks(float[] scores) {
+    float[] sorted = new float[scores.length]; // negated, so best first
+    for (int i = 0; i < scores.length; i++) {
+      sorted[i] = 0f - scores[i]; // never −0, which sorts before 0
+    }
+    float[] negated = sorted.clone();
+    Arrays.sort(sorted);
+    int[] ranks = new int[scores.length];
+    for (int i = 0; i < ranks.length; i++) {
+      int at = 0; // first place of the score: scores may repeat thousands of times
+      for (int to = sorted.length; at < to; ) {
+        int middle = (at + to) >>> 1;
+        if (sorted[middle] < negated[i]) {
+          at = middle + 1;
+        } else {
+          to = middle;
+        }
+      }
+      ranks[i] = at;
+    }
+    return ranks;
   }
 
   void add(int symbol, int from, int to) {
+    if (count == id.length) {
+      id = Arrays.copyOf(id, 2 * count);
+      start = Arrays.copyOf(start, 2 * count);
+      end = Arrays.copyOf(end, 2 * count);
+    }
     id[count] = symbol;
     start[count] = from;
-    end[count] = to;
-    previous[count] = count - 1;
-    next[count] = count + 1;
-    count++;
+    end[count++] = to;
   }
 
   int id(int index) {
@@ -77,6 +99,14 @@ final class Merging {
   }
 
   Merging run() {
+    previous = new int[count];
+    next = new int[count];
+    rank = new int[count];
+    joined = new int[count];
+    for (int i = 0; i < count; i++) {
+      previous[i] = i - 1;
+      next[i] = i + 1;
+    }
     for (int i = 0; i < count; i++) {
       look(i);
     }

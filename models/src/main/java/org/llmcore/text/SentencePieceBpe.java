@@ -79,7 +79,11 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
     unknown = unknownId;
     longest = length;
     unused = model.pieces().stream().anyMatch(p -> p.type() == Type.UNUSED);
-    rank = ranks(model.pieces());
+    float[] scores = new float[size];
+    for (int id = 0; id < size; id++) {
+      scores[id] = model.pieces().get(id).score();
+    }
+    rank = Merging.ranks(scores);
     form = new SentencePieceText(model);
     bos = control(controls, model.bosPiece());
     eos = control(controls, model.eosPiece());
@@ -211,29 +215,6 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
   public TextStream stream() {
     return PieceStream.ofWholePieces(this, model.removeExtraSpaces() ? PieceStream.Lead.DROP_EACH
         : model.dummyPrefix() ? PieceStream.Lead.DROP_FIRST : PieceStream.Lead.KEEP);
-  }
-
-  private static int[] ranks(List<Piece> pieces) {
-    float[] scores = new float[pieces.size()];
-    for (int id = 0; id < scores.length; id++) {
-      scores[id] = -pieces.get(id).score() + 0f; // + 0 so that −0 and 0 are one score
-    }
-    float[] sorted = scores.clone();
-    Arrays.sort(sorted);
-    int[] ranks = new int[scores.length];
-    for (int id = 0; id < ranks.length; id++) {
-      int at = 0; // first place of the score: scores may repeat thousands of times
-      for (int to = sorted.length; at < to; ) {
-        int middle = (at + to) >>> 1;
-        if (sorted[middle] < scores[id]) {
-          at = middle + 1;
-        } else {
-          to = middle;
-        }
-      }
-      ranks[id] = at;
-    }
-    return ranks;
   }
 
   private static byte[] bytes(String name, int id, Piece piece) {

@@ -23,7 +23,8 @@ final class SentencePieceText {
   }
 
   /// What the merge loop sees.
-  String normalise(String text) {
+  String normalise(String given) {
+    String text = Tokenizers.wellFormed(given);
     boolean single = model.removeExtraSpaces();
     int at = 0;
     while (single && at < text.length() && text.charAt(at) == ' ') {
@@ -47,8 +48,7 @@ final class SentencePieceText {
       }
       for (int i = from; i < to; i++) {
         char c = text.charAt(i);
-        boolean lone = to - at == 1 && Character.isSurrogate(c);
-        out.append(c == ' ' ? space : lone ? '\uFFFD' : c);
+        out.append(c == ' ' ? space : c);
       }
       if (from < to) {
         afterSpace = single && text.charAt(to - 1) == ' ';

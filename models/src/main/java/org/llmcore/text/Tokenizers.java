@@ -1,39 +1,107 @@
 package org.llmcore.text;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.OptionalInt;
 
 import org.llmcore.InvalidInput;
 
-/// Opens the tokenizer of a model.
+/// Opens the tokenizer of a model, whatever file it lies in.
+///
+/// | file                           | known by                          | becomes                 |
+/// |--------------------------------|-----------------------------------|-------------------------|
+/// | tokenizer.json                 | begins with `{`                   | [HuggingFaceTokenizer]  |
+/// | tokenizer.model                | begins with a SentencePiece piece | [SentencePieceBpe]      |
+/// | tokenizer.bin of llama2.c      | else                              | [Llama2cTokenizer]      |
+///
+/// In a folder tokenizer.json comes first: it holds the tokens that were added to a model after the fact, and it is what
+/// the transformers library itself runs; a tokenizer.model beside it is often the base model's, without them. Then
+/// tokenizer.model, then tokenizer.bin, then the only `tok*.json`, `tok*.model` or `tok*.bin` of the folder. A file that
+/// cannot be used is refused, never silently replaced by its neighbour: the two may differ in ids.
 public final class Tokenizers {
   private static final long MOST_BYTES = 1L << 28;
+  private static final String KINDS = "give tokenizer.model, tokenizer.json or a llama2.c tokenizer.bin, or a folder that holds one";
 
   private Tokenizers() {
   }
 
-  /// The tokenizer of a file or folder.
-  public static Tokenizer open(Path path, java.util.OptionalInt vocabulary) {
-    return SentencePieceBpe.read(Files.isDirectory(path) ? path.resolve("tokenizer.model") : path);
+  /// Opens a file, or the tokenizer in a folder.
+  /// @param vocabulary rows of the model's embedding, where known: the tokenizer must fit. It may be smaller by the
+  ///     padding that models have (a sixteenth, or 128), never larger.
+  /// @throws InvalidInput if there is none, it cannot be used, or it does not fit
+  public static Tokenizer open(Path fileOrFolder, OptionalInt vocabulary) {
+    Path file = Files.isDirectory(fileOrFolder) ? inFolder(fileOrFolder) : fileOrFolder;
+    var tokenizer = read(file);
+    if (vocabulary.isPresent()) {
+      int rows = vocabulary.getAsInt();
+      if (tokenizer.size() > rows || rows - tokenizer.size() > Math.max(128, rows / 16)) {
+        throw new InvalidInput("The tokenizer " + file + " has " + tokenizer.size() + " ids, the model " + rows
+            + ": they do not belong together", "give the tokenizer the model was trained with");
+      }
+    }
+    return tokenizer;
   }
 
-  /// Writes a tokenizer into a model folder.
-  public static void save(Tokenizer tokenizer, Path folder) {
-    if (tokenizer instanceof SentencePieceBpe s) s.save(folder.resolve("tokenizer.model"));
+  private static Tokenizer read(Path file) {
+    byte[] bytes = bytes(file);
+    int first = bytes[0] & 0xff;
+    if (first == 0x80 || first == 'P' && bytes.length > 1 && bytes[1] == 'K') {
+      throw new InvalidInput(file + " is a Python pickle or a zip of pickles, not a tokenizer; pickles are never opened", KINDS);
+    }
+    var config = TokenizerConfig.beside(file.toAbsolutePath().getParent());
+    if (first == '{' || Character.isWhitespace(first) && first != '\n' || file.toString().endsWith(".json")) {
+      return HuggingFaceTokenizer.parse(file.toString(), bytes, config);
+    }
+    if (first == '\n' || file.toString().endsWith(".model")) { // field 1, bytes: the first piece
+      var tokenizer = SentencePieceBpe.parse(file.toString(), bytes);
+      return tokenizer.withEnds(config.addsBos().orElse(tokenizer.addsBos()), config.addsEos().orElse(false));
+    }
+    return Llama2cTokenizer.parse(file.toString(), bytes);
+  }
+
+  private static Path inFolder(Path folder) {
+    for (String name : List.of("tokenizer.json", "tokenizer.model", "tokenizer.bin")) {
+      if (Files.isRegularFile(folder.resolve(name))) {
+        return folder.resolve(name);
+      }
+    }
+    for (String kind : List.of(".json", ".model", ".bin")) {
+      try (var files = Files.list(folder)) {
+        var found = files.filter(f -> f.getFileName().toString().startsWith("tok") && f.toString().endsWith(kind)
+            && !f.endsWith("tokenizer_config.json")).toList();
+        if (found.size() == 1) {
+          return found.getFirst();
+        }
+      } catch (IOException e) {
+        throw new InvalidInput("Cannot list the folder " + folder + ": " + e.getMessage(), "check the path and its permissions", e);
+      }
+    }
+    throw new InvalidInput("There is no tokenizer in the folder " + folder + ": expected tokenizer.json, tokenizer.model or tokenizer.bin",
+        "copy the tokenizer of the model into the folder, or name its file");
   }
 
   /// A whole file, if it has the size a tokenizer can have.
   static byte[] bytes(Path file) {
     try {
+      if (!Files.exists(file)) {
+        throw new InvalidInput("There is no file " + file, KINDS);
+      }
       long size = Files.size(file);
       if (size == 0 || size > MOST_BYTES) {
-        throw new InvalidInput(file + " has " + size + " bytes; a tokenizer has between 1 and " + MOST_BYTES,
-            "give tokenizer.model, tokenizer.json or a llama2.c tokenizer.bin, or a folder that holds one");
+        throw new InvalidInput(file + " has " + size + " bytes; a tokenizer has between 1 and " + MOST_BYTES, KINDS);
       }
       return Files.readAllBytes(file);
     } catch (IOException e) {
       throw new InvalidInput("Cannot read the tokenizer " + file + ": " + e, "check the path and its permissions", e);
     }
+  }
+
+  /// The text with U+FFFD for every unpaired surrogate, which no encoding can write.
+  static String wellFormed(String text) {
+    boolean broken = text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
+    return broken ? new String(text.getBytes(StandardCharsets.UTF_16BE), StandardCharsets.UTF_16BE) : text;
   }
 }
