@@ -13,7 +13,7 @@ import org.llmcore.checkpoint.AtomicFile;
 public final class Embedded {
   private static final String PREFIX = "embedded:";
   private static final List<String> MODELS = List.of("sql-base");
-  private static final List<String> FILES = List.of("config.json", "generation_config.json", "model.safetensors", "tokenizer.model");
+  private static final List<String> FILES = List.of("config.json", "generation_config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json");
 
   private Embedded() {}
 
