@@ -97,10 +97,11 @@ public final class BpeTrainer {
     return new SentencePieceBpe("the trained tokenizer", model(learned, alphabet));
   }
 
-  /// The characters worth a piece of their own, most frequent first; the rest is spelled in bytes.
+  /// The characters worth a piece of their own, the space and then the most frequent; the rest is spelled in bytes.
   private static List<String> alphabet(Map<String, Long> spans, int most) {
     var frequency = new TreeMap<String, Long>();
     spans.forEach((span, count) -> span.codePoints().forEach(c -> frequency.merge(Character.toString(c), count, Long::sum)));
+    frequency.put("" + SentencePieceText.SPACE, Long.MAX_VALUE); // bytes would not decode to a space
     return frequency.entrySet().stream().sorted(Map.Entry.<String, Long>comparingByValue().reversed()).limit(most)
         .map(Map.Entry::getKey).toList();
   }

@@ -28,6 +28,7 @@ import org.llmcore.InvalidInput;
 /// BOS and EOS: tokenizer_config.json, else special_tokens_map.json, else the TemplateProcessing of the file, else
 /// config.json, else a special token of the usual name (`<s>`, `</s>`, `<|endoftext|>`).
 public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces {
+  private final byte[] source;
   private final AddedTokens added;
   private final HuggingFaceSteps.Cut cut;
   private final BpeVocabulary model;
@@ -44,7 +45,8 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
     static final Template NONE = new Template(OptionalInt.empty(), OptionalInt.empty(), false, false);
   }
 
-  private HuggingFaceTokenizer(String name, JsonNode json, TokenizerConfig config) {
+  private HuggingFaceTokenizer(String name, byte[] source, JsonNode json, TokenizerConfig config) {
+    this.source = source;
     var steps = new HuggingFaceSteps(name);
     var normalizer = steps.normalizer(json.path("normalizer"));
     cut = steps.preTokenizer(json.path("pre_tokenizer"));
@@ -94,7 +96,12 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
 
   /// @param name how error messages call the bytes
   static HuggingFaceTokenizer parse(String name, byte[] bytes, TokenizerConfig config) {
-    return new HuggingFaceTokenizer(name, TokenizerConfig.json(name, bytes), config);
+    return new HuggingFaceTokenizer(name, bytes.clone(), TokenizerConfig.json(name, bytes), config);
+  }
+
+  /// The tokenizer.json this was read from.
+  public byte[] toBytes() {
+    return source.clone();
   }
 
   @Override

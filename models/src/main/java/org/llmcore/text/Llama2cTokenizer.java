@@ -31,13 +31,15 @@ public final class Llama2cTokenizer implements Tokenizer, PieceStream.Pieces {
   private static final int FIRST_PIECE = FIRST_BYTE + 256;
   private static final float NEVER = -1e10f; // run.c joins only above this score
 
+  private final byte[] source;
   private final List<String> pieces; // Latin-1: one char per byte
   private final Map<String, Integer> index = new HashMap<>();
   private final float[] scores;
   private final int[] rank;
   private final int longest;
 
-  private Llama2cTokenizer(List<String> pieces, float[] scores) {
+  private Llama2cTokenizer(byte[] source, List<String> pieces, float[] scores) {
+    this.source = source;
     this.pieces = pieces;
     this.scores = scores;
     rank = Merging.ranks(scores);
@@ -90,12 +92,17 @@ public final class Llama2cTokenizer implements Tokenizer, PieceStream.Pieces {
     for (int id = 0; id < all.length; id++) {
       all[id] = scores.get(id);
     }
-    return new Llama2cTokenizer(List.copyOf(pieces), all);
+    return new Llama2cTokenizer(bytes.clone(), List.copyOf(pieces), all);
   }
 
   private static InvalidInput broken(String name, String found) {
     return new InvalidInput(name + " is not a llama2.c tokenizer: found " + found,
         "the file is truncated or of another kind; expected tokenizer.bin, tokenizer.model or tokenizer.json");
+  }
+
+  /// The file this was read from.
+  public byte[] toBytes() {
+    return source.clone();
   }
 
   @Override

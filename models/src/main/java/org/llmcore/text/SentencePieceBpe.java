@@ -1,8 +1,6 @@
 package org.llmcore.text;
 
-import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -125,6 +123,11 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
     return new SentencePieceBpe(this, bosInFront, eosBehind);
   }
 
+  /// Id of what no piece stands for.
+  int unknown() {
+    return unknown;
+  }
+
   /// The bytes of a `tokenizer.model`, which the SentencePiece library reads as well.
   public byte[] toBytes() {
     return model.toBytes();
@@ -133,11 +136,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
   /// Writes a `tokenizer.model`.
   /// @throws InvalidInput if the file cannot be written
   public void save(Path file) {
-    try {
-      Files.write(file, toBytes());
-    } catch (IOException e) {
-      throw new InvalidInput("Cannot write the tokenizer to " + file + ": " + e.getMessage(), "check the folder and its permissions", e);
-    }
+    Tokenizers.write(file, toBytes());
   }
 
   @Override

@@ -1,6 +1,7 @@
 package org.llmcore.text;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -47,6 +48,18 @@ record TokenizerConfig(Optional<String> bosToken, Optional<String> eosToken, Opt
     } catch (IOException e) {
       throw new InvalidInput(name + " is not JSON: " + e.getMessage(), "the file is truncated or of another kind", e);
     }
+  }
+
+  /// A tokenizer_config.json for transformers.
+  static byte[] json(Tokenizer tokenizer, String type) {
+    var node = new ObjectMapper().createObjectNode().put("tokenizer_class", type);
+    tokenizer.bos().ifPresent(id -> node.put("bos_token", tokenizer.piece(id)));
+    tokenizer.eos().ifPresent(id -> node.put("eos_token", tokenizer.piece(id)));
+    if (tokenizer instanceof SentencePieceBpe model) {
+      node.put("unk_token", model.piece(model.unknown()));
+    }
+    node.put("add_bos_token", tokenizer.addsBos()).put("add_eos_token", tokenizer.addsEos());
+    return node.put("clean_up_tokenization_spaces", false).put("legacy", false).toPrettyString().getBytes(StandardCharsets.UTF_8);
   }
 
   private static JsonNode optional(Path file) {

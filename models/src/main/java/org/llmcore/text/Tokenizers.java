@@ -45,6 +45,32 @@ public final class Tokenizers {
     return tokenizer;
   }
 
+  /// Writes a tokenizer into a model folder: the file it was read from (tokenizer.json, tokenizer.bin) or a
+  /// tokenizer.model, and beside the first and the last a tokenizer_config.json, with which transformers loads it.
+  /// @throws InvalidInput if a file cannot be written
+  public static void save(Tokenizer tokenizer, Path folder) {
+    switch (tokenizer) {
+      case SentencePieceBpe t -> {
+        t.save(folder.resolve("tokenizer.model"));
+        write(folder.resolve("tokenizer_config.json"), TokenizerConfig.json(t, "LlamaTokenizer"));
+      }
+      case HuggingFaceTokenizer t -> {
+        write(folder.resolve("tokenizer.json"), t.toBytes());
+        write(folder.resolve("tokenizer_config.json"), TokenizerConfig.json(t, "PreTrainedTokenizerFast"));
+      }
+      case Llama2cTokenizer t -> write(folder.resolve("tokenizer.bin"), t.toBytes());
+      default -> throw new IllegalArgumentException("no file format for a " + tokenizer.getClass().getName());
+    }
+  }
+
+  static void write(Path file, byte[] bytes) {
+    try {
+      Files.write(file, bytes);
+    } catch (IOException e) {
+      throw new InvalidInput("Cannot write the tokenizer to " + file + ": " + e, "check the folder and its permissions", e);
+    }
+  }
+
   private static Tokenizer read(Path file) {
     byte[] bytes = bytes(file);
     int first = bytes[0] & 0xff;

@@ -39,7 +39,7 @@ class BpeTrainerTest {
 
   @Test
   void piecesKeepDigitsWordsAndScriptsApart() {
-    var tokenizer = BpeTrainer.train(Collections.nCopies(9, "user_id12 = 12 and x日本 e\u0301e\u0301\n\tselect"), 300);
+    var tokenizer = BpeTrainer.train(Collections.nCopies(9, "user_id12 = 12 and the other one x日本 e\u0301e\u0301\n\tselect"), 282);
     for (int id = 259; id < tokenizer.size(); id++) {
       String piece = tokenizer.piece(id);
       assertThat(piece).matches("▁+|▁?\\p{IsLatin}[\\p{IsLatin}\\p{M}]*|\\p{M}|▁?[=_]+|[0-9]|\\p{IsHan}+");
