@@ -1,7 +1,7 @@
 package org.llmcore.generate;
 
 /// What a request produced.
-/// @param ids generated ids, without the end-of-sequence token
+/// @param ids generated ids, the end-of-sequence token that ended them included
 /// @param text their text, cut before a stop string
 /// @param finish why it ended
 public record Generation(int[] prompt, int[] ids, String text, Finish finish) {

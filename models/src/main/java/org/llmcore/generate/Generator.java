@@ -209,12 +209,10 @@ public final class Generator implements AutoCloseable {
       if (generated() >= request.maxNewTokens()) return;
       int id = request.sampling().choose(logits, seen);
       // A model that writes BOS has begun another document: llama2.c's models end that way.
-      if (model.config().eos().contains(id) || tokenizer.bos().orElse(-1) == id) {
-        ended = true;
-        return;
-      }
+      ended = model.config().eos().contains(id) || tokenizer.bos().orElse(-1) == id;
       seen = Arrays.copyOf(seen, seen.length + 1);
       seen[seen.length - 1] = id;
+      if (ended) return;
       show(stop.next(stream.next(id)));
       ended = stop.stopped();
     }

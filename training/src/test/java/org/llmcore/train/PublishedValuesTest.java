@@ -1,11 +1,5 @@
 package org.llmcore.train;
 
-import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.data.Offset.offset;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
-
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -14,7 +8,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import org.junit.jupiter.api.Test;
+
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.Batch;
@@ -31,6 +29,10 @@ import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 import org.llmcore.text.Tokenizers;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.data.Offset.offset;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 /// The engine against values that other people's programs computed for a real model of 260K parameters (`data/stories260k`,
 /// `data/peft`: transformers 5.18, peft 0.21 and torch 2.13 in float64; llama2.c for the texts).
