@@ -239,7 +239,7 @@ public final class BpeTrainer {
           close();
         } else {
           Object own = kind(c, kind);
-          if (kind != ANY && !own.equals(kind)) {
+          if (!kind.equals(ANY) && !own.equals(kind)) {
             close();
           }
           kind = own;
@@ -265,7 +265,7 @@ public final class BpeTrainer {
     private static Object kind(int c, Object before) {
       var script = Character.UnicodeScript.of(c);
       return switch (script) {
-        case INHERITED -> before == ANY ? Character.UnicodeScript.COMMON : before;
+        case INHERITED -> before.equals(ANY) ? Character.UnicodeScript.COMMON : before;
         case HIRAGANA, KATAKANA -> Character.UnicodeScript.HAN;
         default -> script;
       };

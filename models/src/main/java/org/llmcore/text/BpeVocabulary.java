@@ -34,16 +34,6 @@ final class BpeVocabulary {
   /// @param name how error messages call the file
   /// @param controls spellings of control tokens
   BpeVocabulary(String name, JsonNode model, Set<String> controls) {
-    String type = model.path("type").asText("BPE");
-    if (!type.equals("BPE") || !model.path("merges").isArray() || !model.path("vocab").isObject()) {
-      throw new InvalidInput(name + " holds a tokenizer model of type " + type + "; only BPE with vocab and merges can be used",
-          "Llama models come with a BPE tokenizer.json or a tokenizer.model");
-    }
-    for (String affix : List.of("continuing_subword_prefix", "end_of_word_suffix")) {
-      if (!model.path(affix).asText("").isEmpty()) {
-        throw new InvalidInput(name + " uses " + affix + " '" + model.path(affix).asText() + "', which is not supported");
-      }
-    }
     ids = HashMap.newHashMap(model.path("vocab").size());
     for (var entry : model.path("vocab").properties()) {
       if (!entry.getValue().canConvertToInt() || entry.getValue().intValue() < 0) {
@@ -64,6 +54,23 @@ final class BpeVocabulary {
     byteFallback = model.path("byte_fallback").asBoolean(false);
     fuseUnknown = model.path("fuse_unk").asBoolean(false);
     unknown = model.path("unk_token").isTextual() ? id(name, model.path("unk_token").asText()) : -1;
+  }
+
+  /// Refuses what is no byte-pair model, before anything else of it is read.
+  static void check(String name, JsonNode model) {
+    String type = model.path("type").asText("BPE");
+    if (!type.equals("BPE") || !model.path("merges").isArray() || !model.path("vocab").isObject()) {
+      throw new InvalidInput(name + " holds a tokenizer model of type " + type + "; only BPE with vocab and merges can be used",
+          "Llama models come with a BPE tokenizer.json or a tokenizer.model");
+    }
+    for (String affix : List.of("continuing_subword_prefix", "end_of_word_suffix")) {
+      if (!model.path(affix).asText("").isEmpty()) {
+        throw new InvalidInput(name + " uses " + affix + " '" + model.path(affix).asText() + "', which is not supported");
+      }
+    }
+    if (model.path("dropout").asDouble(0) > 0) {
+      throw new InvalidInput(name + " asks for BPE dropout of " + model.path("dropout") + ", which makes ids random", "set it to null");
+    }
   }
 
   /// Spelling → id, control pieces included.

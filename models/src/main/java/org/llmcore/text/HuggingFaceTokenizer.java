@@ -47,6 +47,7 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
 
   private HuggingFaceTokenizer(String name, byte[] source, JsonNode json, TokenizerConfig config) {
     this.source = source;
+    BpeVocabulary.check(name, json.path("model"));
     var steps = new HuggingFaceSteps(name);
     var normalizer = steps.normalizer(json.path("normalizer"));
     cut = steps.preTokenizer(json.path("pre_tokenizer"));

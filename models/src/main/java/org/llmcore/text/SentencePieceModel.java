@@ -1,6 +1,7 @@
 package org.llmcore.text;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 import org.llmcore.InvalidInput;
@@ -31,8 +32,16 @@ record SentencePieceModel(List<Piece> pieces, String normalizer, boolean dummyPr
   record Piece(String text, float score, Type type) {
   }
 
-  /// What a piece is, in the order of the format's numbers 1 to 6.
-  enum Type { NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }
+  /// What a piece is, with the format's number for it.
+  enum Type {
+    NORMAL(1), UNKNOWN(2), CONTROL(3), USER_DEFINED(4), UNUSED(5), BYTE(6);
+
+    private final int number;
+
+    Type(int number) {
+      this.number = number;
+    }
+  }
 
   SentencePieceModel {
     pieces = List.copyOf(pieces);
@@ -63,26 +72,28 @@ record SentencePieceModel(List<Piece> pieces, String normalizer, boolean dummyPr
   private static Piece piece(String name, int id, ProtoReader in) {
     String text = "";
     float score = 0;
-    long type = 1;
+    long number = 1;
     for (int field; (field = in.next()) != 0; ) {
       switch (field) {
         case 1 -> text = in.string();
         case 2 -> score = in.float32();
-        case 3 -> type = in.varint();
+        case 3 -> number = in.varint();
         default -> in.skip();
       }
     }
-    if (text.isEmpty() || type < 1 || type > Type.values().length || Float.isNaN(score)) {
-      throw new InvalidInput(name + ": piece " + id + " is unusable (text '" + text + "', type " + type + ", score " + score + ")");
+    long wanted = number;
+    var type = Arrays.stream(Type.values()).filter(t -> t.number == wanted).findFirst();
+    if (text.isEmpty() || type.isEmpty() || Float.isNaN(score)) {
+      throw new InvalidInput(name + ": piece " + id + " is unusable (text '" + text + "', type " + number + ", score " + score + ")");
     }
-    return new Piece(text, score, Type.values()[(int) type - 1]);
+    return new Piece(text, score, type.get());
   }
 
   /// The file's bytes, as the SentencePiece library reads them.
   byte[] toBytes() {
     var out = new ProtoWriter();
     for (var piece : pieces) {
-      out.message(1, new ProtoWriter().string(1, piece.text).float32(2, piece.score).varint(3, piece.type.ordinal() + 1));
+      out.message(1, new ProtoWriter().string(1, piece.text).float32(2, piece.score).varint(3, piece.type.number));
     }
     out.message(2, new ProtoWriter().varint(3, BPE).varint(4, pieces.size()).bool(24, suffixSpace).bool(35, byteFallback)
         .string(46, bosPiece).string(47, eosPiece));

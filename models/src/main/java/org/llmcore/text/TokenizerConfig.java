@@ -21,6 +21,8 @@ import org.llmcore.InvalidInput;
 /// | `bosToken`, `eosToken`  | tokenizer_config.json, else special_tokens_map.json (text or `{"content":…}`) |
 /// | `addsBos`, `addsEos`    | tokenizer_config.json: `add_bos_token`, `add_eos_token`                      |
 /// | `bosId`, `eosId`        | config.json: `bos_token_id`, `eos_token_id` (the first of a list)            |
+///
+/// `legacy` is not needed: it rules the space behind a special token inside a text, and special tokens never come from text.
 record TokenizerConfig(Optional<String> bosToken, Optional<String> eosToken, Optional<Boolean> addsBos, Optional<Boolean> addsEos,
     OptionalInt bosId, OptionalInt eosId) {
   static final TokenizerConfig NONE = new TokenizerConfig(Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty(),

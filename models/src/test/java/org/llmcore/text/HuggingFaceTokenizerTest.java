@@ -152,6 +152,8 @@ class HuggingFaceTokenizerTest {
   void brokenModelsAreRefused() {
     var wordPiece = json("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}");
     assertThatThrownBy(() -> read(wordPiece)).isInstanceOf(InvalidInput.class).hasMessageContaining("WordPiece");
+    var unigram = json("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.5]]}}");
+    assertThatThrownBy(() -> read(unigram)).isInstanceOf(InvalidInput.class).hasMessageContaining("Unigram");
     var missing = json(BYTES);
     missing.withObject("model").withArray("merges").add("a zz");
     assertThatThrownBy(() -> read(missing)).isInstanceOf(InvalidInput.class).hasMessageContaining("'zz'");
