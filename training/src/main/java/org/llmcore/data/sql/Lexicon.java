@@ -3,8 +3,9 @@ package org.llmcore.data.sql;
 import java.util.ArrayList;
 import java.util.List;
 
-/// The words schemas are made of. Every fifth table and every sixth column is kept for test schemas: fine-tuning and
-/// pre-training never see them. Training schemas also use invented words, so that a model cannot get by without copying.
+/// The words schemas are made of. Every fifth table and every sixth column is kept for test schemas: fine-tuning never sees
+/// them. Pre-training meets all words, as the corpus of any language model does, and invented ones besides, so that a model
+/// cannot get by without copying; it never meets a schema of the test set, nor SQL.
 final class Lexicon {
   /// A kind of thing; tables carry its plural.
   record Noun(String singular, String plural) {}
@@ -12,7 +13,8 @@ final class Lexicon {
   /// Where a word may be used.
   enum Split {
     TRAIN,
-    TEST
+    TEST,
+    ALL
   }
 
   private static final List<Noun> NOUNS =
@@ -63,7 +65,7 @@ final class Lexicon {
 
   private static <T> List<T> part(List<T> all, Split split, int each) {
     var out = new ArrayList<T>();
-    for (int i = 0; i < all.size(); i++) if (i % each == each - 1 == (split == Split.TEST)) out.add(all.get(i));
+    for (int i = 0; i < all.size(); i++) if (split == Split.ALL || i % each == each - 1 == (split == Split.TEST)) out.add(all.get(i));
     return out;
   }
 
@@ -84,7 +86,7 @@ final class Lexicon {
 
   /// A word for a cell: from the list, or invented.
   static String value(Draw draw) {
-    return draw.chance(75) ? draw.pick(VALUES) : word(draw);
+    return draw.chance(65) ? draw.pick(VALUES) : word(draw);
   }
 
   /// An invented word of two or three syllables.

@@ -49,7 +49,7 @@ record Schema(List<Table> tables) {
   }
 
   private static Table table(Draw draw, Lexicon.Split split, Set<String> used, boolean id, Table parent) {
-    boolean invented = split == Lexicon.Split.TRAIN && draw.chance(25);
+    boolean invented = split != Lexicon.Split.TEST && draw.chance(30);
     Lexicon.Noun noun;
     do {
       var word = Lexicon.word(draw);
@@ -72,8 +72,8 @@ record Schema(List<Table> tables) {
   }
 
   private static String column(Draw draw, Lexicon.Split split, boolean text) {
-    if (split == Lexicon.Split.TRAIN && draw.chance(15)) return Lexicon.word(draw);
-    var from = split == Lexicon.Split.TEST && draw.chance(50) ? Lexicon.Split.TEST : Lexicon.Split.TRAIN;
+    if (split != Lexicon.Split.TEST && draw.chance(20)) return Lexicon.word(draw);
+    var from = split == Lexicon.Split.TEST && draw.chance(50) ? Lexicon.Split.TRAIN : split;
     return draw.pick(text ? Lexicon.texts(from) : Lexicon.numbers(from));
   }
 

@@ -69,13 +69,13 @@ public final class SqlTask {
     }
   }
 
-  /// Document i of the corpus the base model is trained on: the same English about training schemas in all phrasings, answered
-  /// in four languages of ours, and never in SQL. Every eighth document is a drill in copying.
+  /// Document i of the corpus the base model is trained on: the same English in all phrasings, answered
+  /// in four languages of ours, and never in SQL. Its schemas use all words. Every eighth document is a drill in copying.
   public static Document corpus(long seed, long i) {
     var draw = new Draw(seed, 3, i);
     if (draw.below(8) == 0) return drill(draw);
     var family = draw.pick(List.of(Question.Family.values()));
-    var schema = Schema.of(draw, Lexicon.Split.TRAIN, Question.joins(family) || draw.chance(15));
+    var schema = Schema.of(draw, Lexicon.Split.ALL, Question.joins(family) || draw.chance(15));
     var q = Question.of(draw, family, schema, Question.Phrasing.ANY);
     var language = draw.pick(List.of(Language.PLAN, Language.CALL, Language.NOTE, Language.FIELDS));
     var tag = language.name().toLowerCase(java.util.Locale.ROOT);
