@@ -14,6 +14,7 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.flags.Flags;
 
 /// The command line: global options, exit codes, and the list of verbs, each of which is one class in this package.
 ///
@@ -32,7 +33,7 @@ import org.llmcore.InvalidInput;
     footerHeading = "%n",
     exitCodeListHeading = "%nExit codes:%n",
     exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used"},
-    subcommands = {Train.class, Generate.class})
+    subcommands = {Train.class, Generate.class, Tokenize.class, Detokenize.class})
 public final class Main implements Runnable {
   private final Surroundings surroundings;
 
@@ -104,8 +105,17 @@ public final class Main implements Runnable {
   private int fail(Throwable thrown) {
     var failure = Failure.of(thrown);
     if (!failure.message().isEmpty()) console().warn(console().red("error: ") + failure.message());
-    if (System.getenv("LLM_DEBUG") != null) thrown.printStackTrace(surroundings.err());
+    if (debug()) thrown.printStackTrace(surroundings.err());
     return failure.code();
+  }
+
+  /// A wrong value of LLM_DEBUG asks for something, too.
+  private static boolean debug() {
+    try {
+      return Flags.debug() > 0;
+    } catch (InvalidInput wrong) {
+      return true;
+    }
   }
 
   private int refuse(ParameterException e) {

@@ -1,7 +1,5 @@
 package org.llmcore.cli;
 
-import static org.assertj.core.api.Assertions.assertThat;
-
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -16,9 +14,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
+
 import org.assertj.core.api.Assertions;
 import org.junit.jupiter.api.Test;
+
 import org.llmcore.InvalidInput;
+
+import static org.assertj.core.api.Assertions.assertThat;
 
 class MainTest {
   private final ByteArrayOutputStream out = new ByteArrayOutputStream();

@@ -1,13 +1,15 @@
 package org.llmcore.train;
 
-import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+
 import org.junit.jupiter.api.Test;
+
 import org.llmcore.InvalidInput;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 class RecipeTest {
   private static Recipe.Training training(int batch, int microBatch, double rate, double warmup) {
