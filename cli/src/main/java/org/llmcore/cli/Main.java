@@ -26,6 +26,8 @@ import org.llmcore.flags.Flags;
     mixinStandardHelpOptions = true,
     versionProvider = Main.Version.class,
     synopsisSubcommandLabel = "VERB",
+    description = "Fine-tunes, evaluates and runs Llama models on this machine. VERB --help explains a verb, with examples.",
+    footer = {"Example:", "  java -jar llm-core.jar train"},
     descriptionHeading = "%n",
     parameterListHeading = "%n",
     optionListHeading = "%n",

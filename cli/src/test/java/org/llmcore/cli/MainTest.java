@@ -61,6 +61,16 @@ class MainTest {
   }
 
   @Test
+  void theNearestWordIsAFewSlipsAway() {
+    var verbs = List.of("train", "generate", "tokenize");
+    assertThat(Nearest.to("trian", verbs)).contains("train");
+    assertThat(Nearest.to("Tokenise", verbs)).contains("tokenize");
+    assertThat(Nearest.to("generat", verbs)).contains("generate");
+    assertThat(Nearest.to("serve", verbs)).isEmpty();
+    assertThat(Nearest.to("x".repeat(1 << 20), verbs)).isEmpty();
+  }
+
+  @Test
   void aValueThatIsNoneOfTheChoicesIsRefused() {
     assertThat(run("--color", "sometimes")).isEqualTo(2);
     assertThat(err()).contains("--color", "sometimes");
