@@ -14,6 +14,7 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.flags.Flags;
 
 /// The command line: global options, exit codes, and the list of verbs, each of which is one class in this package.
 ///
@@ -25,6 +26,8 @@ import org.llmcore.InvalidInput;
     mixinStandardHelpOptions = true,
     versionProvider = Main.Version.class,
     synopsisSubcommandLabel = "VERB",
+    description = "Fine-tunes, evaluates and runs Llama models on this machine. VERB --help explains a verb, with examples.",
+    footer = {"Example:", "  java -jar llm-core.jar train"},
     descriptionHeading = "%n",
     parameterListHeading = "%n",
     optionListHeading = "%n",
@@ -104,8 +107,17 @@ public final class Main implements Runnable {
   private int fail(Throwable thrown) {
     var failure = Failure.of(thrown);
     if (!failure.message().isEmpty()) console().warn(console().red("error: ") + failure.message());
-    if (System.getenv("LLM_DEBUG") != null) thrown.printStackTrace(surroundings.err());
+    if (debug()) thrown.printStackTrace(surroundings.err());
     return failure.code();
+  }
+
+  /// A wrong value of LLM_DEBUG asks for something, too.
+  private static boolean debug() {
+    try {
+      return Flags.debug() > 0;
+    } catch (InvalidInput wrong) {
+      return true;
+    }
   }
 
   private int refuse(ParameterException e) {

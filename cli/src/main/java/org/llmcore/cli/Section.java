@@ -34,9 +34,10 @@ record Section(String path, JsonNode node, TreeSet<String> asked) implements Aut
     return node.path(key);
   }
 
+  /// Whether the key has a value; `key:` alone and an empty text are none.
   boolean has(String key) {
     var value = value(key);
-    return !value.isMissingNode() && !value.isNull();
+    return !value.isMissingNode() && !value.isNull() && !(value.isTextual() && value.asText().isEmpty());
   }
 
   Optional<String> text(String key) {
