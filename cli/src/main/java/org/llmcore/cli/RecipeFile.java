@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
@@ -17,6 +18,8 @@ import com.fasterxml.jackson.dataformat.yaml.YAMLGenerator;
 import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.data.Format;
+import org.llmcore.data.TooLong;
 import org.llmcore.train.LrSchedule;
 import org.llmcore.train.Recipe;
 
@@ -200,9 +203,14 @@ public final class RecipeFile {
     try (var data = all.section("data")) {
       var path = data.text("path").orElseThrow(() -> new InvalidInput("data.path is missing", "name a file, or embedded:sql"));
       return new Recipe.Data(
-          new Recipe.Source(path), data.choice("format", Recipe.Format.AUTO), data.number("validation", 0.05), data.integer("maxLength"),
-          data.flag("pack", false), data.choice("tooLong", Recipe.TooLong.REFUSE));
+          new Recipe.Source(path), format(data), data.number("validation", 0.05), data.integer("maxLength"),
+          data.flag("pack", false), data.choice("tooLong", TooLong.REFUSE));
     }
+  }
+
+  private static Optional<Format> format(Section data) {
+    if (data.text("format").orElse("auto").equals("auto")) return Optional.empty();
+    return Optional.of(data.choice("format", Format.OPENAI_CHAT));
   }
 
   private static Recipe.Training training(Section all, double rate) {

@@ -83,7 +83,7 @@ final class RecipeTree {
   private static Map<String, Object> data(Recipe.Data data) {
     var tree = new LinkedHashMap<String, Object>();
     tree.put("path", data.source().text());
-    tree.put("format", Section.word(data.format()));
+    tree.put("format", data.format().map(Section::word).orElse("auto"));
     tree.put("validation", data.validation());
     data.maxLength().ifPresent(m -> tree.put("maxLength", m));
     tree.put("pack", data.pack());

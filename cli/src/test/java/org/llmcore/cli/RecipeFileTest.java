@@ -13,6 +13,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.data.TooLong;
 import org.llmcore.train.LrSchedule;
 import org.llmcore.train.Recipe;
 
@@ -65,7 +66,7 @@ class RecipeFileTest {
     assertThat(architecture.intermediate()).isEqualTo(256);
     assertThat(architecture.tiedHead()).isTrue();
     assertThat(recipe.method()).isEqualTo(new Recipe.Full());
-    assertThat(recipe.data().tooLong()).isEqualTo(Recipe.TooLong.TRUNCATE);
+    assertThat(recipe.data().tooLong()).isEqualTo(TooLong.TRUNCATE);
     assertThat(recipe.training().maxSteps()).hasValue(1000);
     assertThat(recipe.training().learningRate()).isEqualTo(1e-3);
     assertThat(recipe.training().checkpointing()).isTrue();

@@ -116,6 +116,11 @@ public final class Tensor {
     return new Tensor(region, position, address, epoch, dtype, shape, true, new Object());
   }
 
+  /// The same bytes with a gradient of its own: a second use of one parameter.
+  public Tensor twin() {
+    return tracked ? new Tensor(region, position, address, epoch, dtype, shape, true, new Object()) : this;
+  }
+
   /// Same bytes, shape and gradient, tracked as asked: how a pass marks its results.
   public Tensor tracked(boolean tracked) {
     return tracked == this.tracked ? this : new Tensor(region, position, address, epoch, dtype, shape, tracked, node);

@@ -52,7 +52,7 @@ public record Decoder(
       blocks.add(new Block(attentionNorm, attention, mlpNorm, mlp, (float) c.rmsEps()));
     }
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
-    var head = c.tiedHead() ? embedding : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
+    var head = c.tiedHead() ? all.twin(embedding) : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
     return new Decoder(c, activations, all, embedding, List.copyOf(blocks), norm, head);
   }
 

@@ -11,11 +11,24 @@ import org.llmcore.tensor.Tensor;
 /// and checkpoints follow it.
 public final class Parameters {
   private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+  private final Map<Tensor, Tensor> twins = new LinkedHashMap<>();
 
   /// Adds a tensor under a name that is not yet taken, and returns it.
   public Tensor put(String name, Tensor tensor) {
     if (tensors.putIfAbsent(name, tensor) != null) throw new IllegalArgumentException("two parameters named " + name);
     return tensor;
+  }
+
+  /// A second use of one of these tensors, with a gradient of its own if it is trained.
+  public Tensor twin(Tensor of) {
+    var twin = of.twin();
+    if (twin != of) twins.put(twin, of);
+    return twin;
+  }
+
+  /// Second uses of trained tensors, and what they are uses of.
+  public Map<Tensor, Tensor> twins() {
+    return Collections.unmodifiableMap(twins);
   }
 
   /// The tensor of that name.

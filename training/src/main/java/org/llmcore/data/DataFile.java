@@ -49,6 +49,19 @@ public record DataFile(Path path, Format format, Division rows, Optional<String>
     return new DataFile(path, Format.PLAIN_TEXT, Division.TEXT, Optional.empty());
   }
 
+  /// A file whose format is given; its first character tells how it is divided.
+  /// @throws InvalidInput if the file is absent or empty, or cannot be of that format
+  public static DataFile of(Path path, Format format) {
+    char first = firstCharacter(path);
+    if (format == Format.PLAIN_TEXT) return new DataFile(path, format, Division.TEXT, Optional.empty());
+    return switch (first) {
+      case '{' -> new DataFile(path, format, Division.LINES, Optional.empty());
+      case '[' -> new DataFile(path, format, Division.ARRAY, Optional.empty());
+      default -> throw new InvalidInput(path.getFileName() + " begins with '" + first + "'",
+        "expected JSON lines or a JSON list, as " + format.words() + " needs");
+    };
+  }
+
   /// The same file, divided into documents by lines that equal `line`.
   public DataFile separatedBy(String line) {
     if (rows != Division.TEXT)

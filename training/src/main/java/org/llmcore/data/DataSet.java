@@ -59,7 +59,7 @@ public record DataSet(Objective objective, List<Example> examples) {
     for (var e : examples) {
       if (e.length() <= context) {
         kept.add(e);
-      } else if (policy == TooLong.CUT && e.cut(context).learned() > 0) {
+      } else if (policy == TooLong.TRUNCATE && e.cut(context).learned() > 0) {
         kept.add(e.cut(context));
         cut++;
       }

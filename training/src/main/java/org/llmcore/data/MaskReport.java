@@ -60,10 +60,10 @@ public record MaskReport(int examples, long tokens, long learned, List<Finding> 
   }
 
   /// Refuses to train on masks that are wrong.
-  /// @param policy `CUT` says that cut answers are meant
+  /// @param policy `TRUNCATE` says that cut answers are meant
   /// @throws InvalidInput naming every fault with its count and first example
   public MaskReport require(TooLong policy) {
-    var faults = findings.stream().filter(f -> !(f.fault == Fault.CUT_OFF && policy == TooLong.CUT)).toList();
+    var faults = findings.stream().filter(f -> !(f.fault == Fault.CUT_OFF && policy == TooLong.TRUNCATE)).toList();
     if (examples == 0) throw new InvalidInput("there is no example to train on", "add at least one");
     if (faults.isEmpty()) return this;
     throw new InvalidInput(

@@ -5,7 +5,7 @@ public enum TooLong {
   /// Stop, with their number and the longest.
   REFUSE,
   /// Keep their beginning; an example of which nothing learned is left is dropped.
-  CUT,
+  TRUNCATE,
   /// Leave them out.
-  DROP
+  SKIP
 }

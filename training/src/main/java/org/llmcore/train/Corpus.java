@@ -13,7 +13,6 @@ import org.llmcore.data.MaskReport;
 import org.llmcore.data.Objective;
 import org.llmcore.data.Problems;
 import org.llmcore.data.Sample;
-import org.llmcore.data.TooLong;
 import org.llmcore.data.sql.SqlTask;
 import org.llmcore.eval.SqlTaskEvaluation;
 import org.llmcore.eval.Task;
@@ -43,16 +42,16 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
     DataSet all;
     var embedded = data.source().embedded();
     if (embedded.isPresent()) {
-      all = embedded(embedded.get(), examples).fit(context, tooLong(data)).data();
+      all = embedded(embedded.get(), examples).fit(context, data.tooLong()).data();
       if (embedded.get().equals("sql")) task = Optional.of(new SqlTaskEvaluation(SqlTask.test(SEED, recipe.evaluation().items())));
     } else {
-      var file = DataFile.detect(java.nio.file.Path.of(data.source().text()));
+      var file = file(data);
       notes.add(file.sentence());
-      var loaded = file.load(examples, context, tooLong(data));
+      var loaded = file.load(examples, context, data.tooLong());
       if (loaded.cut() > 0 || loaded.dropped() > 0) notes.add(loaded.cut() + " examples lost their end to the context, " + loaded.dropped() + " were left out");
       all = loaded.data();
     }
-    MaskReport.of(all, examples.tokenizer()).require(tooLong(data));
+    MaskReport.of(all, examples.tokenizer()).require(data.tooLong());
     notes.add(all.summary());
     boolean sql = recipe.evaluation().task() == Recipe.Task.SQL;
     if (sql && task.isEmpty()) throw new InvalidInput("evaluation.task is sql, but the data is " + data.source().text(), "use it with data embedded:sql, or choose loss");
@@ -75,7 +74,7 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
       for (int i = 0; i < TOKENIZER_DOCUMENTS; i++) texts.add(SqlTask.corpus(SEED, i).text());
     } else {
       var problems = new Problems(1);
-      var file = DataFile.detect(java.nio.file.Path.of(source.text()));
+      var file = file(recipe.data());
       file.read(problems, sample -> texts.add(text(sample)));
       problems.refuse(file.name());
     }
@@ -91,12 +90,9 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
     };
   }
 
-  private static TooLong tooLong(Recipe.Data data) {
-    return switch (data.tooLong()) {
-      case REFUSE -> TooLong.REFUSE;
-      case TRUNCATE -> TooLong.CUT;
-      case SKIP -> TooLong.DROP;
-    };
+  private static DataFile file(Recipe.Data data) {
+    var path = java.nio.file.Path.of(data.source().text());
+    return data.format().map(f -> DataFile.of(path, f)).orElseGet(() -> DataFile.detect(path));
   }
 
   private static DataSet embedded(String name, Examples examples) {

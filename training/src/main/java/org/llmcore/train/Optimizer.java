@@ -42,7 +42,7 @@ public final class Optimizer {
     this.device = device;
     this.settings = settings;
     var trainable = parameters.trainable();
-    this.gradients = new Gradients(region, trainable);
+    this.gradients = new Gradients(region, trainable, parameters.twins());
     parameters.map().forEach((name, w) -> {
       if (w.tracked()) slots.put(name, slot(region, w));
     });

@@ -7,6 +7,8 @@ import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.data.Format;
+import org.llmcore.data.TooLong;
 
 /// Everything that decides the outcome of a training run: what a recipe file says after its gaps are filled. Every value has
 /// been checked when a record exists; what depends on the model or the data (contexts, layers, vocabularies) is checked there.
@@ -114,28 +116,13 @@ public record Recipe(
     }
   }
 
-  /// How the data file is read.
-  public enum Format {
-    AUTO,
-    OPENAI,
-    PROMPT_COMPLETION,
-    ALPACA,
-    TEXT
-  }
-
-  /// What happens to an example longer than the context.
-  public enum TooLong {
-    REFUSE,
-    TRUNCATE,
-    SKIP
-  }
-
   /// The examples.
   ///
+  /// @param format how the file is read; absent: its first rows tell
   /// @param validation share of the examples kept apart for evaluation
   /// @param maxLength tokens of the longest sequence; absent: the model's context
   /// @param pack whether short examples share a sequence, isolated from each other
-  public record Data(Source source, Format format, double validation, OptionalInt maxLength, boolean pack, TooLong tooLong) {
+  public record Data(Source source, Optional<Format> format, double validation, OptionalInt maxLength, boolean pack, TooLong tooLong) {
     public Data {
       check(validation >= 0 && validation < 1, "data.validation is " + validation, "expected a share in [0, 1), for example 0.05");
       if (maxLength.isPresent()) atLeast("data.maxLength", maxLength.getAsInt(), 2);

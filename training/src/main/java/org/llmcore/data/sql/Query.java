@@ -84,7 +84,16 @@ record Query(
   }
 
   private String condition(Condition c) {
-    return parent.map(j -> j.parent + " ").orElse("") + c.column + (c.operator.equals(">") ? " above " : c.operator.equals("<") ? " below " : " is ") + c.shown();
+    return side() + c.column + (c.operator.equals(">") ? " above " : c.operator.equals("<") ? " below " : " is ") + c.shown();
+  }
+
+  private String comparison(Condition c) {
+    return side() + c.column + " " + c.operator + " " + c.shown();
+  }
+
+  /// The table a condition speaks of, if it is not the one the rows come from.
+  private String side() {
+    return parent.map(j -> j.parent + " ").orElse("");
   }
 
   private String goal(String separator) {
@@ -95,10 +104,10 @@ record Query(
     };
   }
 
-  private List<String> steps() {
+  private List<String> steps(boolean symbols) {
     var out = new ArrayList<String>();
     parent.ifPresent(j -> out.add("with " + j.parent + " by " + j.key));
-    where.ifPresent(c -> out.add("keep " + condition(c)));
+    where.ifPresent(c -> out.add("keep " + (symbols ? comparison(c) : condition(c))));
     order.ifPresent(o -> out.add("sort " + o.column + (o.descending ? " down" : " up")));
     order.filter(o -> o.limit > 0).ifPresent(o -> out.add("first " + o.limit));
     return out;
@@ -106,13 +115,13 @@ record Query(
 
   /// `singers -> keep age above 30 -> show name`
   private String plan() {
-    var steps = steps();
+    var steps = steps(false);
     return table + (steps.isEmpty() ? "" : " -> " + String.join(" -> ", steps)) + " -> show " + goal(" and ");
   }
 
-  /// `show ( name , singers , keep age above 30 )`
+  /// `show ( name , singers , keep age > 30 )`
   private String call() {
-    var steps = steps();
+    var steps = steps(true);
     return "show ( " + goal(" , ") + " , " + table + (steps.isEmpty() ? "" : " , " + String.join(" , ", steps)) + " )";
   }
 
@@ -122,9 +131,9 @@ record Query(
         + order.map(o -> " by " + o.column + (o.descending ? " down" : " up") + (o.limit > 0 ? " to " + o.limit : "")).orElse("");
   }
 
-  /// `show : name ; keep : age above 30 ; table : singers`
+  /// `show : name ; keep : age > 30 ; table : singers`
   private String fields() {
-    return "show : " + goal(" , ") + where.map(c -> " ; keep : " + condition(c)).orElse("")
+    return "show : " + goal(" , ") + where.map(c -> " ; keep : " + comparison(c)).orElse("")
         + order.map(o -> " ; sort : " + o.column + (o.descending ? " down" : " up") + (o.limit > 0 ? " " + o.limit : "")).orElse("") + " ; table : " + table
         + parent.map(j -> " with " + j.parent + " by " + j.key).orElse("");
   }

@@ -73,7 +73,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
   private static final Phrases UP = Phrases.of("| ascending | from low to high", "in ascending order");
   private static final Phrases DOWN = Phrases.of("descending | from high to low", "in descending order");
   private static final Phrases TOP =
-      Phrases.of("{show} the {c} of the {k} {t} with the {x} {d} | what is the {c} of the {k} {t} with the {x} {d}", "which {k} {t} have the {x} {d} ? {show} the {c}");
+      Phrases.of("{show} the {c} of the {k} {t} with the {x} {d} | what is the {c} of the {k} {t} with the {x} {d} | of the {k} {t} with the {x} {d} , {show} the {c}", "which {k} {t} have the {x} {d} ? {show} the {c}");
   private static final Phrases MOST = Phrases.of("highest | largest", "greatest");
   private static final Phrases LEAST = Phrases.of("lowest | smallest", "least");
   private static final Phrases DISTINCT = Phrases.of("{show} the different {c} of the {t} | what are the unique {c} of all {t}", "{show} each distinct {c} among the {t}");

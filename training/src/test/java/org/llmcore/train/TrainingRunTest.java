@@ -1,0 +1,116 @@
+package org.llmcore.train;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.concurrent.atomic.AtomicInteger;
+
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+import org.llmcore.InvalidInput;
+import org.llmcore.cpu.CpuDevice;
+import org.llmcore.data.TooLong;
+import org.llmcore.op.Device;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+/// The promises of a run on a model small enough to train in a second: the same bits whatever the threads, the split into
+/// micro-batches, recomputation and interruptions; memory as planned; what is wrong is said.
+class TrainingRunTest {
+  @TempDir Path folder;
+  private Path text;
+
+  @BeforeEach
+  void writeText() throws IOException {
+    var s = new StringBuilder();
+    for (int i = 0; i < 400; i++) s.append("the ").append(i % 7 == 0 ? "old " : "young ").append(i % 3 == 0 ? "fox" : "owl").append(" saw ").append(i).append(" stars\n");
+    text = Files.writeString(folder.resolve("text.txt"), s);
+  }
+
+  private Recipe recipe(int microBatch, boolean checkpointing, int steps, double learningRate) {
+    return new Recipe(
+        new Recipe.Scratch(new Recipe.Architecture(32, 2, 4, 2, 8, 48, OptionalInt.empty(), 32, 1e-5, 10000, true), Recipe.Precision.F32),
+        Optional.of(new Recipe.Source("bpe:300")), new Recipe.Full(),
+        new Recipe.Data(new Recipe.Source(text.toString()), Optional.empty(), 0.1, OptionalInt.empty(), false, TooLong.REFUSE),
+        new Recipe.Training(1, OptionalInt.of(steps), 8, microBatch, learningRate, LrSchedule.Kind.COSINE, 2, 0, 0.01, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), checkpointing),
+        new Recipe.Evaluation(4, Recipe.Task.LOSS, 50, OptionalInt.empty()), new Recipe.Checkpoints(3, 2), new Recipe.Output(folder.toString(), Optional.empty()));
+  }
+
+  private Summary run(String name, Recipe recipe, int threads) {
+    try (Device device = new CpuDevice(true, threads)) {
+      return new TrainingRun(device, recipe, folder.resolve(name), false, TrainingListener.NONE, () -> false).run("# recipe\n");
+    }
+  }
+
+  @Test
+  void lossFallsAndEverythingIsWritten() {
+    var s = run("run", recipe(8, false, 30, 5e-3), 2);
+    assertThat(s.lastLoss()).isLessThan(0.7 * s.firstLoss());
+    assertThat(s.evalLossAfter().getAsDouble()).isLessThan(s.evalLossBefore().getAsDouble());
+    for (var file : new String[] {"recipe.yaml", "metrics.jsonl", "loss.png", "summary.json", "model/config.json", "model/model.safetensors", "model/tokenizer.model"}) {
+      assertThat(folder.resolve("run").resolve(file)).isNotEmptyFile();
+    }
+    assertThat(Checkpoint.list(folder.resolve("run/checkpoints"))).hasSize(2);
+  }
+
+  @Test
+  void threadsDoNotChangeABit() {
+    var one = run("one", recipe(8, false, 6, 5e-3), 1);
+    assertThat(run("three", recipe(8, false, 6, 5e-3), 3).weightsSha256()).isEqualTo(one.weightsSha256());
+  }
+
+  @Test
+  void microBatchesDoNotChangeABit() {
+    var whole = run("8", recipe(8, false, 6, 5e-3), 2);
+    for (int micro : new int[] {4, 2, 1}) {
+      var split = run("micro" + micro, recipe(micro, false, 6, 5e-3), 2);
+      assertThat(split.weightsSha256()).as("micro-batches of " + micro).isEqualTo(whole.weightsSha256());
+      assertThat(split.lastLoss()).isCloseTo(whole.lastLoss(), org.assertj.core.data.Offset.offset(1e-12));
+    }
+  }
+
+  @Test
+  void recomputationDoesNotChangeABitAndSavesMemory() {
+    var kept = run("kept", recipe(8, false, 6, 5e-3), 2);
+    var recomputed = run("recomputed", recipe(8, true, 6, 5e-3), 2);
+    assertThat(recomputed.weightsSha256()).isEqualTo(kept.weightsSha256());
+    assertThat(recomputed.peakBytes()).isLessThan(kept.peakBytes());
+  }
+
+  @Test
+  void aRunThatWasInterruptedEndsWithTheSameBits() {
+    var whole = run("whole", recipe(4, false, 10, 5e-3), 2);
+    var asked = new AtomicInteger();
+    try (Device device = new CpuDevice(true, 2)) {
+      var stopped = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), false, TrainingListener.NONE, () -> asked.incrementAndGet() > 5).run("# recipe\n");
+      assertThat(stopped.interrupted()).isTrue();
+      assertThat(stopped.steps()).isEqualTo(5);
+      var resumed = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), true, TrainingListener.NONE, () -> false).run("# recipe\n");
+      assertThat(resumed.weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(resumed.lastLoss()).isEqualTo(whole.lastLoss());
+    }
+    assertThat(Metrics.read(folder.resolve("stopped/metrics.jsonl")).stream().filter(l -> l.values().containsKey("loss")).count()).isEqualTo(10);
+  }
+
+  @Test
+  void theMemoryPlanIsKept() {
+    var s = run("plan", recipe(4, false, 3, 1e-3), 2);
+    assertThat((double) s.peakBytes()).isCloseTo(s.plannedPeakBytes(), org.assertj.core.data.Percentage.withPercentage(5));
+  }
+
+  @Test
+  void aLossThatIsNotANumberStopsWithTheStepAndAdvice() {
+    assertThatThrownBy(() -> run("nan", recipe(8, false, 40, 90), 2)).isInstanceOf(InvalidInput.class).hasMessageContaining("step").hasMessageContaining("learningRate");
+  }
+
+  @Test
+  void anExistingRunIsNotOverwritten() {
+    run("twice", recipe(8, false, 1, 1e-3), 1);
+    assertThatThrownBy(() -> run("twice", recipe(8, false, 1, 1e-3), 1)).isInstanceOf(InvalidInput.class).hasMessageContaining("holds another run");
+  }
+}
