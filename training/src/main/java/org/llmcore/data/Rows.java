@@ -1,6 +1,7 @@
 package org.llmcore.data;
 
 import java.io.IOException;
+import java.io.Reader;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -57,7 +58,7 @@ final class Rows {
       while (lines.next()) continue;
     }
     if (problems.total() > 0) return;
-    try (var p = JSON.createParser(Files.newBufferedReader(path, StandardCharsets.UTF_8))) {
+    try (var p = JSON.createParser(withoutMark(Files.newBufferedReader(path, StandardCharsets.UTF_8)))) {
       try {
         if (p.nextToken() != JsonToken.START_ARRAY) {
           problems.add(Problem.Kind.JSON, p.currentTokenLocation().getLineNr(), "expected a list of examples, [ … ]");
@@ -76,6 +77,13 @@ final class Rows {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  /// Passes over a byte-order mark.
+  private static Reader withoutMark(Reader in) throws IOException {
+    in.mark(1);
+    if (in.read() != '\uFEFF') in.reset();
+    return in;
   }
 
   /// The parser's words, except where we can say better what is missing.

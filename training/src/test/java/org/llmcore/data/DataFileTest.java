@@ -77,12 +77,12 @@ class DataFileTest {
 
   @ParameterizedTest
   @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
-    "{\"messages\": [{\"role\": \"user\"                ~ 32 ~ the line ends before its value is closed: }]} is missing",
-    "{\"messages\": [{\"role\": \"us                    ~ 29 ~ the line ends inside a text: \" is missing",
+    "{\"messages\": [{\"role\": \"user\"                ~ 30 ~ the line ends before its value is closed: }]} is missing",
+    "{\"messages\": [{\"role\": \"us                    ~ 27 ~ the line ends inside a text: \" is missing",
     "{\"messages\": []} {}                              ~ 18 ~ text after the end of the value; one value a line",
     "{\"messages\": [], \"messages\": []}               ~ 28 ~ Duplicate",
-    "{\"messages\": [{]}                                ~ 16 ~ Unexpected character",
-    "{\"messages\": [{\"role\": \"user\"]}              ~ 32 ~ Unexpected close marker",
+    "{\"messages\": [{]}                                ~ 16 ~ Unexpected close marker",
+    "{\"messages\": [{\"role\": \"user\"]}              ~ 30 ~ Unexpected close marker",
   })
   void syntaxErrorsHaveAColumn(String line, int column, String words) throws IOException {
     var p = problems(file("c.jsonl", CHAT + "\n" + line + "\n")).list();
@@ -193,7 +193,7 @@ class DataFileTest {
 
   @Test
   void aListThatIsNotClosedIsNamedWithItsEnd() throws IOException {
-    assertThatThrownBy(() -> file("a.json", "[\n  {\"instruction\": \"i\", \"output\": \"o\"},\n  {\"instruction\": \"i\""))
+    assertThatThrownBy(() -> load(file("a.json", "[\n  {\"instruction\": \"i\", \"output\": \"o\"},\n  {\"instruction\": \"i\"")))
       .isInstanceOf(InvalidInput.class).hasMessageContaining("line 3, column 22: json: the file ends before its value is closed: }] is missing");
   }
 
