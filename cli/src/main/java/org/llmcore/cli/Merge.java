@@ -12,8 +12,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParentCommand;
 
+import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
-import org.llmcore.cpu.CpuDevice;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Mixing;
@@ -54,7 +54,7 @@ final class Merge implements Callable<Integer> {
   public Integer call() {
     if (Files.exists(out)) throw new InvalidInput(out + " exists", "choose another folder; nothing is overwritten");
     var console = main.console();
-    try (var device = CpuDevice.open();
+    try (var device = Devices.open();
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), Precision.parse(precision), false);
         var region = Region.growing("adapter")) {
       var lora = PeftAdapter.load(device, language.decoder(), adapter, region);

@@ -7,8 +7,8 @@ import java.util.Optional;
 
 import picocli.CommandLine.Option;
 
+import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
-import org.llmcore.cpu.CpuDevice;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Precision;
@@ -52,7 +52,7 @@ final class Opening {
 
   /// The device of this command.
   Device device() {
-    return threads.map(CpuDevice::open).orElseGet(CpuDevice::open);
+    return threads.map(Devices::open).orElseGet(Devices::open);
   }
 
   /// Opens what the options name.

@@ -14,7 +14,6 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParentCommand;
 
-import org.llmcore.cpu.CpuDevice;
 import org.llmcore.train.TrainingListener;
 import org.llmcore.train.TrainingRun;
 
@@ -36,7 +35,7 @@ final class Plan implements Callable<Integer> {
   public Integer call() throws IOException {
     var resolved = recipe.isPresent() ? RecipeFile.read(recipe.get(), set) : RecipeFile.parse(Train.embedded("sql-lora.yaml"), "the embedded recipe", set);
     var console = main.console();
-    try (var device = CpuDevice.open()) {
+    try (var device = Devices.open()) {
       var plan = new TrainingRun(device, resolved, Path.of("."), false, TrainingListener.NONE, () -> false).plan();
       long all = plan.config().parameters();
       if (!console.json()) {

@@ -19,8 +19,8 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParentCommand;
 
+import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
-import org.llmcore.cpu.CpuDevice;
 import org.llmcore.eval.Task;
 import org.llmcore.train.MemoryPlan;
 import org.llmcore.train.Recipe;
@@ -81,7 +81,7 @@ final class Train implements Callable<Integer> {
     var hook = new Thread(() -> interrupt(stop, done));
     Runtime.getRuntime().addShutdownHook(hook);
     Summary summary;
-    var device = resolved.training().threads().isPresent() ? CpuDevice.open(resolved.training().threads().getAsInt()) : CpuDevice.open();
+    var device = resolved.training().threads().isPresent() ? Devices.open(resolved.training().threads().getAsInt()) : Devices.open();
     try (device;
         var screen = new Screen(console)) {
       console.say(console.bold("llm-core") + " trains on " + device.name());

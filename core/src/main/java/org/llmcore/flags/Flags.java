@@ -9,6 +9,12 @@ import org.llmcore.InvalidInput;
 
 /// The environment's knobs. A value nobody knows is refused with those that are known.
 public final class Flags {
+  /// Which device runs the kernels.
+  public enum Kind {
+    CPU,
+    REFERENCE
+  }
+
   /// Which loops the CPU device runs.
   public enum CpuTier {
     SCALAR,
@@ -31,12 +37,17 @@ public final class Flags {
   /// All of them.
   public static final List<Flag> ALL =
       List.of(
+          new Flag("LLM_DEVICE", "cpu, reference", "What runs the kernels; the reference is naive loops in double precision, to compare with."),
           new Flag("LLM_CPU_TIER", "vector, vector128, vector256, vector512, scalar", "Width of the CPU's loops; f32 results are the same bits in all."),
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
-          new Flag("LLM_DEBUG", "0 … 2", "1: stack traces of failures and the flags in force; 2: a table of time per kernel at the end."));
+          new Flag("LLM_DEBUG", "0 … 3", "1: stack traces of failures; 2: also a table of time per kernel at the end; 3: also a line per kernel call."));
 
   private Flags() {}
+
+  public static Kind device() {
+    return one("LLM_DEVICE", Kind.class, Kind.CPU);
+  }
 
   public static CpuTier cpuTier() {
     return one("LLM_CPU_TIER", CpuTier.class, CpuTier.VECTOR);
@@ -51,7 +62,7 @@ public final class Flags {
   }
 
   public static int debug() {
-    return number("LLM_DEBUG", 0, 2, 0);
+    return number("LLM_DEBUG", 0, 3, 0);
   }
 
   private static <E extends Enum<E>> E one(String name, Class<E> type, E fallback) {
