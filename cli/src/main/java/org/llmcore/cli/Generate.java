@@ -20,8 +20,6 @@ import picocli.CommandLine.ParentCommand;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.data.Sample;
-import org.llmcore.data.sql.SqlTask;
-import org.llmcore.eval.Task;
 import org.llmcore.generate.Generation;
 import org.llmcore.generate.Generator;
 import org.llmcore.generate.Sampling;
@@ -85,7 +83,7 @@ final class Generate implements Callable<Integer> {
     var sampling = new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed);
     try (var m = opening.open()) {
       m.model().notes().forEach(main.console()::say);
-      try (var generator = new Generator(m.device(), m.decoder(), m.model().tokenizer(), 1, m.model().config().contextLength())) {
+      try (var generator = m.open().generator(1)) {
         if (chat) converse(m, generator, sampling);
         else once(m, generator, sampling);
       }
@@ -121,8 +119,7 @@ final class Generate implements Callable<Integer> {
       }
       return ids.stream().mapToInt(i -> i).toArray();
     }
-    var w = words.orElse("");
-    return Task.withBos(m.model().tokenizer(), opening.sql() ? SqlTask.prompt(w) : w);
+    return m.open().prompt(words.orElse(""));
   }
 
   private void converse(Opening.Opened m, Generator generator, Sampling sampling) throws IOException {

@@ -14,6 +14,7 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.Nearest;
 import org.llmcore.flags.Flags;
 
 /// The command line: global options, exit codes, and the list of verbs, each of which is one class in this package.

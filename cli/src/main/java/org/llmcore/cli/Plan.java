@@ -14,6 +14,8 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParentCommand;
 
+import org.llmcore.Devices;
+import org.llmcore.train.RecipeFile;
 import org.llmcore.train.TrainingListener;
 import org.llmcore.train.TrainingRun;
 

@@ -24,6 +24,7 @@ import org.llmcore.InvalidInput;
 import org.llmcore.eval.Task;
 import org.llmcore.train.MemoryPlan;
 import org.llmcore.train.Recipe;
+import org.llmcore.train.RecipeFile;
 import org.llmcore.train.Summary;
 import org.llmcore.train.Trainer;
 import org.llmcore.train.TrainingListener;
@@ -85,7 +86,7 @@ final class Train implements Callable<Integer> {
     try (device;
         var screen = new Screen(console)) {
       console.say(console.bold("llm-core") + " trains on " + device.name());
-      summary = new TrainingRun(device, resolved, folder, resume.isPresent(), screen, stop::get).run(RecipeFile.toYaml(resolved));
+      summary = new TrainingRun(device, resolved, folder, resume.isPresent(), screen, stop::get).run();
       screen.close();
       report(console, screen, summary, folder);
     } finally {

@@ -80,9 +80,13 @@ public final class TrainingRun {
     return Tuning.lora(model.decoder(), lora().get(), Region.measuring("adapter")).trained().elements();
   }
 
+  /// A run that nobody watches or stops.
+  public TrainingRun(Device device, Recipe recipe, Path folder) {
+    this(device, recipe, folder, false, TrainingListener.NONE, () -> false);
+  }
+
   /// Runs it.
-  /// @param yaml the recipe as resolved, as it is kept with the run
-  public Summary run(String yaml) {
+  public Summary run() {
     if (!resume && Files.exists(folder)) throw new InvalidInput(folder + " holds another run", "choose another name with --name, or continue it with --resume " + folder);
     if (resume && !Files.isDirectory(folder)) throw new InvalidInput("there is no run in " + folder, "give the folder of an interrupted run");
     try (var model = open()) {
@@ -92,18 +96,18 @@ public final class TrainingRun {
       var steps = steps(corpus);
       var plan = memory(model, corpus, steps);
       listener.planned(plan);
-      if (!resume) create(yaml);
+      if (!resume) create();
       return train(model, corpus, steps, plan);
     }
   }
 
-  private void create(String yaml) {
+  private void create() {
     try {
       Files.createDirectories(folder);
     } catch (IOException e) {
       throw new InvalidInput("cannot create " + folder + ": " + e.getMessage(), "choose another folder with --set output.folder=…", e);
     }
-    AtomicFile.write(folder.resolve("recipe.yaml"), yaml);
+    AtomicFile.write(folder.resolve("recipe.yaml"), RecipeFile.toYaml(recipe));
   }
 
   private void note(String line) {

@@ -43,7 +43,7 @@ class TrainingRunTest {
 
   private Summary run(String name, Recipe recipe, int threads) {
     try (Device device = new CpuDevice(true, threads)) {
-      return new TrainingRun(device, recipe, folder.resolve(name), false, TrainingListener.NONE, () -> false).run("# recipe\n");
+      return new TrainingRun(device, recipe, folder.resolve(name), false, TrainingListener.NONE, () -> false).run();
     }
   }
 
@@ -87,10 +87,10 @@ class TrainingRunTest {
     var whole = run("whole", recipe(4, false, 10, 5e-3), 2);
     var asked = new AtomicInteger();
     try (Device device = new CpuDevice(true, 2)) {
-      var stopped = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), false, TrainingListener.NONE, () -> asked.incrementAndGet() > 5).run("# recipe\n");
+      var stopped = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), false, TrainingListener.NONE, () -> asked.incrementAndGet() > 5).run();
       assertThat(stopped.interrupted()).isTrue();
       assertThat(stopped.steps()).isEqualTo(5);
-      var resumed = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), true, TrainingListener.NONE, () -> false).run("# recipe\n");
+      var resumed = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), true, TrainingListener.NONE, () -> false).run();
       assertThat(resumed.weightsSha256()).isEqualTo(whole.weightsSha256());
       assertThat(resumed.lastLoss()).isEqualTo(whole.lastLoss());
     }

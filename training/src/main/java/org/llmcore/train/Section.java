@@ -1,4 +1,4 @@
-package org.llmcore.cli;
+package org.llmcore.train;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -10,6 +10,7 @@ import java.util.TreeSet;
 import com.fasterxml.jackson.databind.JsonNode;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.Nearest;
 
 /// One mapping of a recipe file, read key by key. Whoever reads asks for every key there may be, and closes: what nobody asked
 /// for is refused with its path and the nearest key. Values that YAML 1.1 leaves as words are understood (`1e-4`, `on`).

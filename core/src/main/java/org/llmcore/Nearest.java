@@ -1,4 +1,4 @@
-package org.llmcore.cli;
+package org.llmcore;
 
 import java.util.Collection;
 import java.util.Locale;
@@ -6,12 +6,12 @@ import java.util.Optional;
 
 /// The word somebody probably meant: the candidate with the fewest single-character changes (Damerau 1964: replaced, inserted,
 /// left out, or two neighbours swapped), case apart, if those are at most a third of its length.
-final class Nearest {
+public final class Nearest {
   private static final int LONGEST = 100;
 
   private Nearest() {}
 
-  static Optional<String> to(String word, Collection<String> candidates) {
+  public static Optional<String> to(String word, Collection<String> candidates) {
     if (word.length() > LONGEST) return Optional.empty();
     String best = "";
     int fewest = Integer.MAX_VALUE;

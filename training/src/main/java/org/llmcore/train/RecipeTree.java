@@ -1,9 +1,8 @@
-package org.llmcore.cli;
+package org.llmcore.train;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-import org.llmcore.train.Recipe;
 
 /// A recipe as maps of words and numbers, in the order in which a person reads it.
 final class RecipeTree {

@@ -1,4 +1,4 @@
-package org.llmcore.cli;
+package org.llmcore.train;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -20,8 +20,6 @@ import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 import org.llmcore.InvalidInput;
 import org.llmcore.data.Format;
 import org.llmcore.data.TooLong;
-import org.llmcore.train.LrSchedule;
-import org.llmcore.train.Recipe;
 
 /// Recipes as YAML. Reading fills the gaps with the values below, refuses what it does not know, and takes `--set` in between;
 /// writing says everything, so that a run can be repeated from the file in its folder.

@@ -1,4 +1,4 @@
-package org.llmcore.cli;
+package org.llmcore.train;
 
 import java.io.IOException;
 import java.nio.file.Files;
@@ -14,8 +14,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.data.TooLong;
-import org.llmcore.train.LrSchedule;
-import org.llmcore.train.Recipe;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
