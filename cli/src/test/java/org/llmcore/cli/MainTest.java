@@ -19,6 +19,7 @@ import org.assertj.core.api.Assertions;
 import org.junit.jupiter.api.Test;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.Nearest;
 
 import static org.assertj.core.api.Assertions.assertThat;
 

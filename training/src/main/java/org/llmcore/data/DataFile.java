@@ -46,14 +46,14 @@ public record DataFile(Path path, Format format, Division rows, Optional<String>
       return new DataFile(path, probe(path, Division.ARRAY), Division.ARRAY, Optional.empty());
     if (json)
       throw new InvalidInput(name + " is named as JSON but begins with '" + first + "'", "rename it to .txt if it is plain text");
-    return new DataFile(path, Format.PLAIN_TEXT, Division.TEXT, Optional.empty());
+    return new DataFile(path, Format.TEXT, Division.TEXT, Optional.empty());
   }
 
   /// A file whose format is given; its first character tells how it is divided.
   /// @throws InvalidInput if the file is absent or empty, or cannot be of that format
   public static DataFile of(Path path, Format format) {
     char first = firstCharacter(path);
-    if (format == Format.PLAIN_TEXT) return new DataFile(path, format, Division.TEXT, Optional.empty());
+    if (format == Format.TEXT) return new DataFile(path, format, Division.TEXT, Optional.empty());
     return switch (first) {
       case '{' -> new DataFile(path, format, Division.LINES, Optional.empty());
       case '[' -> new DataFile(path, format, Division.ARRAY, Optional.empty());
@@ -125,12 +125,12 @@ public record DataFile(Path path, Format format, Division rows, Optional<String>
   private void row(JsonNode node, long line, Problems problems, Consumer<Sample> out) {
     var origin = name() + ":" + line;
     switch (format) {
-      case OPENAI_CHAT -> ChatRows.openai(node, line, origin, problems).ifPresent(out);
+      case OPENAI -> ChatRows.openai(node, line, origin, problems).ifPresent(out);
       case SHAREGPT -> ChatRows.shareGpt(node, line, origin, problems).ifPresent(out);
       case PAIRS -> FlatRows.pair(node, line, origin, problems, out);
       case ALPACA -> FlatRows.instruction(node, line, origin, problems, out);
-      case TEXT_ROWS -> FlatRows.document(node, line, origin, problems, out);
-      case PLAIN_TEXT -> throw new IllegalArgumentException("plain text has no rows");
+      case DOCUMENTS -> FlatRows.document(node, line, origin, problems, out);
+      case TEXT -> throw new IllegalArgumentException("plain text has no rows");
     }
   }
 
@@ -204,10 +204,10 @@ public record DataFile(Path path, Format format, Division rows, Optional<String>
   }
 
   private static Optional<Format> formatOf(JsonNode row) {
-    if (row.has("messages")) return Optional.of(Format.OPENAI_CHAT);
+    if (row.has("messages")) return Optional.of(Format.OPENAI);
     if (row.has("conversations")) return Optional.of(Format.SHAREGPT);
     if (row.has("instruction")) return Optional.of(Format.ALPACA);
     if ((row.has("prompt") && row.has("completion")) || (row.has("question") && row.has("answer"))) return Optional.of(Format.PAIRS);
-    return row.has("text") ? Optional.of(Format.TEXT_ROWS) : Optional.empty();
+    return row.has("text") ? Optional.of(Format.DOCUMENTS) : Optional.empty();
   }
 }

@@ -208,7 +208,7 @@ public final class RecipeFile {
 
   private static Optional<Format> format(Section data) {
     if (data.text("format").orElse("auto").equals("auto")) return Optional.empty();
-    return Optional.of(data.choice("format", Format.OPENAI_CHAT));
+    return Optional.of(data.choice("format", Format.OPENAI));
   }
 
   private static Recipe.Training training(Section all, double rate) {

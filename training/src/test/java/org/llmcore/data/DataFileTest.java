@@ -209,7 +209,7 @@ class DataFileTest {
   @Test
   void plainTextIsOneDocumentOrSeveral() throws IOException {
     var f = file("t.txt", "[Scene I]\none\n%%\n\n%%\ntwo\n");
-    assertThat(f.format()).isEqualTo(Format.PLAIN_TEXT);
+    assertThat(f.format()).isEqualTo(Format.TEXT);
     var samples = new ArrayList<Sample>();
     f.read(new Problems(1), samples::add);
     assertThat(samples).containsExactly(new Sample.Document("[Scene I]\none\n%%\n\n%%\ntwo\n", "t.txt:1"));
@@ -260,7 +260,7 @@ class DataFileTest {
   @Test
   void aBrokenFirstLineDoesNotHideTheFormat() throws IOException {
     var f = file("c.jsonl", CHAT.substring(0, 20) + "\n" + CHAT);
-    assertThat(f.format()).isEqualTo(Format.OPENAI_CHAT);
+    assertThat(f.format()).isEqualTo(Format.OPENAI);
     assertThat(problems(f).list()).extracting(Problem::line).containsExactly(1L);
   }
 

@@ -36,7 +36,7 @@ class PublishedDataTest {
   void openAiToyDataGivesTheCookbooksNumbers() throws IOException {
     var expected = new ObjectMapper().readTree(data("openai-chat/toy_chat_fine_tuning.expected.json").toFile());
     var file = DataFile.detect(data("openai-chat/toy_chat_fine_tuning.jsonl"));
-    assertThat(file.format()).isEqualTo(Format.OPENAI_CHAT);
+    assertThat(file.format()).isEqualTo(Format.OPENAI);
     var survey = new ChatSurvey();
     samples(file).forEach(survey::add);
     var found = survey.result();
@@ -86,7 +86,7 @@ class PublishedDataTest {
   void c4IsRowsOfText() throws IOException {
     var path = data("text/c4_demo.jsonl");
     var file = DataFile.detect(path);
-    assertThat(file.format()).isEqualTo(Format.TEXT_ROWS);
+    assertThat(file.format()).isEqualTo(Format.DOCUMENTS);
     assertThat(samples(file)).hasSize(Files.readAllLines(path).size());
   }
 
@@ -94,7 +94,7 @@ class PublishedDataTest {
   void shakespeareIsReadByteForByteAndCutWithoutLoss() throws IOException {
     var path = data("tinyshakespeare/input.txt");
     var file = DataFile.detect(path);
-    assertThat(file.format()).isEqualTo(Format.PLAIN_TEXT);
+    assertThat(file.format()).isEqualTo(Format.TEXT);
     assertThat(samples(file)).containsExactly(new Sample.Document(Files.readString(path), "input.txt:1"));
     var windows = file.load(EXAMPLES, 256, TooLong.REFUSE).data();
     assertThat(windows.learned()).as("every byte and EOS, once").isEqualTo(Files.size(path) + 1);
