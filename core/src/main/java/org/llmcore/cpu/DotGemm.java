@@ -6,14 +6,21 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShuffle;
 
+import org.llmcore.op.MatMul;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 
-/// y (+)= alpha·a·bᵀ by rule 3 of `Kernel`: every element is a dot product of two rows in 16 partial sums and a tree.
+/// Blocks of y (+)= alpha·a·bᵀ by rule 3 of `Kernel`, for the few rows of a when decoding: every element is a dot product of two
+/// rows in 16 partial sums and a tree. Rows of b are read once, where they lie (or converted four at a time), so b streams at
+/// the speed of memory.
 ///
 /// On 16-lane vectors the partials of one element are one register: the kernel keeps 4 × 4 elements, 8 loads feed 16
 /// multiply-adds, and the 16 trees are done together by 15 shuffled additions. Narrower vectors sweep the rows once per group
-/// of partials. Rows are read as they lie; one row of a (decoding) streams b at the speed of memory.
+/// of partials.
 final class DotGemm {
+  /// Columns of a block.
+  static final int BREADTH = 128;
+
   private static final int PARTIALS = Rows.PARTIALS;
   private static final ByteOrder ORDER = ByteOrder.nativeOrder();
   private static final boolean WIDE = Lanes.N == PARTIALS;
@@ -42,36 +49,57 @@ final class DotGemm {
   private static final Level TWO = Level.of(2);
   private static final Level ONE = Level.of(1);
 
-  private DotGemm() {}
+  private final Lanes lanes;
+  private final MatMul.Product c;
+  private final long a;
+  private final int k;
+  private final VectorMask<Float> mask;
 
-  /// One block of y: rows of a and b are k floats, `4·k` bytes (`pitch`) apart.
-  static void block(
-      Lanes lanes, long y, long yRow, long a, long b, long pitch, int rows, int columns, int k, float alpha, boolean add, Scratch scratch) {
+  /// @param a the left operand as f32
+  DotGemm(Lanes lanes, MatMul.Product c, long a) {
+    this.lanes = lanes;
+    this.c = c;
+    this.a = a;
+    k = c.k();
+    mask = Lanes.F.indexInRange(0, k % PARTIALS);
+  }
+
+  /// One block, into f32 memory whose rows are `pitch` bytes apart.
+  void run(Block block, long y, long pitch, Scratch scratch) {
     long sums = scratch.floats(PARTIALS * PARTIALS);
-    if (!lanes.vector() || !WIDE) {
-      for (int r = 0; r < rows; r++) {
-        for (int c = 0; c < columns; c++) {
-          put(y + r * yRow + 4L * c, Rows.dot(lanes, a + r * pitch, b + c * pitch, k, sums), alpha, add);
-        }
-      }
-      return;
+    long staging = scratch.floats(4L * k);
+    boolean direct = c.b().dtype() == DType.F32;
+    long left = a + 4 * block.a(c.m(), k, 0, false);
+    long first = block.b(c.n(), k, 0, true);
+    for (int col = 0; col < block.columns(); col += 4) {
+      int width = Math.min(4, block.columns() - col);
+      long at = first + (long) col * k;
+      if (!direct) for (int i = 0; i < width; i++) Rows.read(lanes, c.b(), at + (long) i * k, k, staging + 4L * i * k);
+      long right = direct ? c.b().address() + 4 * at : staging;
+      if (lanes.vector() && WIDE) wide(y + 4L * col, pitch, left, right, block.rows(), width, sums);
+      else narrow(y + 4L * col, pitch, left, right, block.rows(), width, sums);
     }
-    int tail = k & PARTIALS - 1;
-    var mask = Lanes.F.indexInRange(0, tail);
+  }
+
+  private void narrow(long y, long yRow, long left, long right, int rows, int width, long sums) {
+    for (int r = 0; r < rows; r++) {
+      for (int i = 0; i < width; i++) {
+        put(y + r * yRow + 4L * i, Rows.dot(lanes, left + 4L * r * k, right + 4L * i * k, k, sums), c.alpha(), c.y().add());
+      }
+    }
+  }
+
+  private void wide(long y, long yRow, long left, long right, int rows, int width, long sums) {
+    int tail = k % PARTIALS;
+    long pitch = 4L * k;
     int r = 0;
     for (; r + 4 <= rows; r += 4) {
-      for (int c = 0; c < columns; c += 4) {
-        int width = Math.min(4, columns - c);
-        four(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask, sums);
-        finish(trees(sums), y + r * yRow + 4L * c, yRow, 4, width, alpha, add, sums);
-      }
+      four(left + r * pitch, right, pitch, width, k - tail, tail, mask, sums);
+      finish(trees(sums), y + r * yRow, yRow, 4, width, c.alpha(), c.y().add(), sums);
     }
     for (; r < rows; r++) {
-      for (int c = 0; c < columns; c += 4) {
-        int width = Math.min(4, columns - c);
-        var s = one(a + r * pitch, b + c * pitch, pitch, width, k - tail, tail, mask);
-        finish(s, y + r * yRow + 4L * c, yRow, 1, width, alpha, add, sums);
-      }
+      var s = one(left + r * pitch, right, pitch, width, k - tail, tail, mask);
+      finish(s, y + r * yRow, yRow, 1, width, c.alpha(), c.y().add(), sums);
     }
   }
 

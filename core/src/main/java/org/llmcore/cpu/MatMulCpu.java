@@ -2,97 +2,78 @@ package org.llmcore.cpu;
 
 import org.llmcore.op.MatMul;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Tensor;
 
-/// Matrix products, split into blocks of y that one worker computes whole. Operands that are not f32, transposed twice or
-/// scaled are converted once into f32 scratch; f32 operands are read where they lie, in any of the three orientations:
-/// rows of both for `a·bᵀ` (`DotGemm`), broadcasts of a against rows of b otherwise (`ChainGemm`).
+/// Matrix products, split into blocks of y that one worker computes whole.
+///
+/// | product                     | body        | order of the sum |
+/// |-----------------------------|-------------|------------------|
+/// | `a·bᵀ`, many rows           | `TreeGemm`  | rule 3           |
+/// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
+/// | all others                  | `ChainGemm` | rule 2           |
+///
+/// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
-  /// Rows and columns of y per task: y's block and the strips of a and b it needs stay in a 1 MB second-level cache.
-  private static final int ROWS = 64;
-  private static final int COLUMNS = 128;
+  /// Rows from which transposing b pays.
+  private static final int MANY = 32;
 
   private MatMulCpu() {}
+
+  /// Computes one block into f32 memory whose rows are `pitch` bytes apart.
+  private interface Body {
+    void run(Block block, long y, long pitch, Scratch scratch);
+  }
 
   static void run(Lanes lanes, Workers workers, MatMul.Product c, Scratch shared) {
     shared.reset();
     int m = c.m();
     int n = c.n();
-    int k = c.k();
-    int batch = c.batch();
-    boolean dot = !c.ta() && c.tb();
-    float scale = dot ? 1 : c.alpha();
-    long a = floats(c.a(), scale, shared, workers, m);
-    long b = c.ta() && c.tb() ? transposed(c.b(), batch, n, k, shared) : floats(c.b(), 1, shared, workers, n);
-    // In scratch or not, a is walked by (row step, k step), b by its row length.
-    long aRow = c.ta() ? 4 : 4L * k;
-    long aStep = c.ta() ? 4L * m : 4;
+    if (c.ta() || !c.tb()) {
+      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, ChainGemm.HEIGHT, ChainGemm.BREADTH, 32), new ChainGemm(lanes, c)::run);
+      return;
+    }
+    long a = floats(lanes, workers, c.a(), c.k(), shared);
+    if (m < MANY) {
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), new DotGemm(lanes, c, a)::run);
+    } else {
+      int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
+      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);
+    }
+  }
+
+  private static void blocks(Lanes lanes, Workers workers, MatMul.Product c, Block.Grid grid, Body body) {
     var y = c.y().tensor();
-    long yAddress = y.address();
-    int rowTasks = (m + ROWS - 1) / ROWS;
-    int columnTasks = (n + COLUMNS - 1) / COLUMNS;
+    boolean direct = y.dtype() == DType.F32;
     workers.run(
-        Math.multiplyExact(batch, Math.multiplyExact(rowTasks, columnTasks)),
+        grid.blocks(),
         (task, scratch) -> {
-          long i = task / (rowTasks * columnTasks);
-          int r = task % (rowTasks * columnTasks) / columnTasks * ROWS;
-          int col = task % columnTasks * COLUMNS;
-          int rows = Math.min(ROWS, m - r);
-          int columns = Math.min(COLUMNS, n - col);
-          long from = (i * m + r) * n + col; // first element of the block in y
-          boolean direct = y.dtype() == DType.F32;
-          long block = direct ? yAddress + 4 * from : scratch.floats((long) rows * columns);
-          long pitch = direct ? 4L * n : 4L * columns;
-          if (!direct && c.y().add()) load(y.dtype(), yAddress, from, n, rows, columns, block);
-          long ai = a + 4 * i * m * k + r * aRow;
-          if (dot) {
-            DotGemm.block(lanes, block, pitch, ai, b + 4 * (i * n + col) * k, 4L * k, rows, columns, k, c.alpha(), c.y().add(), scratch);
-          } else {
-            ChainGemm.block(lanes, block, pitch, ai, aRow, aStep, b + 4 * (i * k * n + col), 4L * n, rows, columns, k, c.y().add());
+          var block = grid.block(task);
+          long first = block.y(c.m(), c.n());
+          if (direct) {
+            body.run(block, y.address() + 4 * first, 4L * c.n(), scratch);
+            return;
           }
-          if (!direct) store(y.dtype(), yAddress, from, n, rows, columns, block);
+          int columns = block.columns();
+          long to = scratch.floats((long) block.rows() * columns);
+          for (int r = 0; c.y().add() && r < block.rows(); r++) {
+            Rows.read(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+          }
+          body.run(block, to, 4L * columns, scratch);
+          for (int r = 0; r < block.rows(); r++) {
+            Rows.write(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+          }
         });
   }
 
-  /// The operand as f32 times `scale`: where it lies if nothing changes, else a copy in `shared`.
-  private static long floats(Tensor t, float scale, Scratch shared, Workers workers, int rows) {
-    long address = t.address();
-    if (t.dtype() == DType.F32 && scale == 1) return address;
+  /// The address of t's rows as f32: where they lie, or a copy.
+  private static long floats(Lanes lanes, Workers workers, Tensor t, int columns, Scratch shared) {
+    if (t.dtype() == DType.F32) return t.address();
     long copy = shared.floats(t.elements());
-    long chunk = Math.max(1, t.elements() / Math.max(1, rows));
-    int tasks = Math.toIntExact((t.elements() + chunk * 16 - 1) / (chunk * 16));
-    workers.run(
-        tasks,
-        (task, _) -> {
-          long to = Math.min(t.elements(), (task + 1) * chunk * 16);
-          for (long i = task * chunk * 16; i < to; i++) Memory.f32(copy + 4 * i, Memory.load(t.dtype(), address, i) * scale);
+    Rows.split(
+        workers, t.elements() / Math.max(1, columns), columns,
+        (from, to, _) -> {
+          for (long r = from; r < to; r++) Rows.read(lanes, t, r * columns, columns, copy + 4 * r * columns);
         });
     return copy;
-  }
-
-  /// b (N,K) of every batch as (K,N), for the product of two transposed operands.
-  private static long transposed(Tensor b, int batch, int n, int k, Scratch shared) {
-    long address = b.address();
-    long copy = shared.floats(b.elements());
-    for (int i = 0; i < batch; i++) {
-      long base = (long) i * n * k;
-      for (int r = 0; r < n; r++) {
-        for (int c = 0; c < k; c++) Memory.f32(copy + 4 * (base + (long) c * n + r), Memory.load(b.dtype(), address, base + (long) r * k + c));
-      }
-    }
-    return copy;
-  }
-
-  private static void load(DType dtype, long y, long from, int n, int rows, int columns, long block) {
-    for (int r = 0; r < rows; r++) {
-      for (int c = 0; c < columns; c++) Memory.f32(block + 4L * (r * columns + c), Memory.load(dtype, y, from + (long) r * n + c));
-    }
-  }
-
-  private static void store(DType dtype, long y, long from, int n, int rows, int columns, long block) {
-    for (int r = 0; r < rows; r++) {
-      for (int c = 0; c < columns; c++) Memory.store(dtype, y, from + (long) r * n + c, Memory.f32(block + 4L * (r * columns + c)));
-    }
   }
 }

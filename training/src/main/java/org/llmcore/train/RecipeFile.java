@@ -63,6 +63,11 @@ public final class RecipeFile {
   }
 
   /// Reads a text.
+  public static Recipe parse(String yaml) {
+    return parse(yaml, "the recipe", List.of());
+  }
+
+  /// Reads a text.
   /// @param origin what to call it in messages
   public static Recipe parse(String yaml, String origin, List<String> overrides) {
     var root = tree(yaml, origin);
