@@ -24,6 +24,8 @@ public final class Llama2c {
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
   private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
+  private static final int LATER_VERSIONS = 0x616b3432; // "ak42"
+
   private Llama2c() {}
 
   /// A checkpoint in memory: configuration and tensors by Hugging Face name.
@@ -54,6 +56,8 @@ public final class Llama2c {
             file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config), "it is truncated or of another version");
       }
       return new Checkpoint(config, tensors(config, all));
+    } catch (ArithmeticException e) {
+      throw new InvalidInput(file + " holds a tensor of more than 2^31 elements", "convert the model to safetensors", e);
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
     }
@@ -63,6 +67,7 @@ public final class Llama2c {
     int dim = m.get(INT, 0);
     int heads = m.get(INT, 12);
     int vocabulary = m.get(INT, 20);
+    if (dim == LATER_VERSIONS) throw new InvalidInput("a llama2.c header of version " + m.get(INT, 4), "only version 0 is read: export.py --version 0");
     if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("a llama2.c header with dim " + dim + " and " + heads + " heads", "it is no llama2.c checkpoint");
     return new LlamaConfig(
         Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000, 1,
@@ -78,19 +83,19 @@ public final class Llama2c {
     var out = new LinkedHashMap<String, float[]>();
     int kv = c.kvHeads() * c.headDim();
     long at = 28;
-    at = take(m, at, out, "model.embed_tokens.weight", c.vocabulary() * c.hidden());
+    at = take(m, at, out, "model.embed_tokens.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
     at = layers(c, m, at, out, "input_layernorm", c.hidden());
-    at = layers(c, m, at, out, "self_attn.q_proj", c.hidden() * c.hidden());
-    at = layers(c, m, at, out, "self_attn.k_proj", kv * c.hidden());
-    at = layers(c, m, at, out, "self_attn.v_proj", kv * c.hidden());
-    at = layers(c, m, at, out, "self_attn.o_proj", c.hidden() * c.hidden());
+    at = layers(c, m, at, out, "self_attn.q_proj", Math.multiplyExact(c.hidden(), c.hidden()));
+    at = layers(c, m, at, out, "self_attn.k_proj", Math.multiplyExact(kv, c.hidden()));
+    at = layers(c, m, at, out, "self_attn.v_proj", Math.multiplyExact(kv, c.hidden()));
+    at = layers(c, m, at, out, "self_attn.o_proj", Math.multiplyExact(c.hidden(), c.hidden()));
     at = layers(c, m, at, out, "post_attention_layernorm", c.hidden());
-    at = layers(c, m, at, out, "mlp.gate_proj", c.intermediate() * c.hidden());
-    at = layers(c, m, at, out, "mlp.down_proj", c.intermediate() * c.hidden());
-    at = layers(c, m, at, out, "mlp.up_proj", c.intermediate() * c.hidden());
+    at = layers(c, m, at, out, "mlp.gate_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
+    at = layers(c, m, at, out, "mlp.down_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
+    at = layers(c, m, at, out, "mlp.up_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
     at = take(m, at, out, "model.norm.weight", c.hidden());
     at += 4L * c.contextLength() * c.headDim();
-    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", c.vocabulary() * c.hidden());
+    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
     for (int i = 0; i < c.layers(); i++) {
       var layer = "model.layers." + i + ".self_attn.";
       out.computeIfPresent(layer + "q_proj.weight", (_, w) -> halves(w, c.heads(), c.headDim(), c.hidden()));

@@ -9,13 +9,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 
 import org.llmcore.InvalidInput;
 
 /// The tensors of a Hugging Face folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
 public final class ModelFiles implements AutoCloseable {
-  private static final ObjectMapper JSON = new ObjectMapper();
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
 
@@ -41,7 +40,7 @@ public final class ModelFiles implements AutoCloseable {
 
   /// Refuses files that would have to be unpickled.
   public static void refusePickle(Path file) {
-    var name = file.getFileName().toString();
+    var name = file.getFileName() == null ? "" : file.getFileName().toString();
     if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".ckpt") || name.matches("(pytorch_model|adapter_model|consolidated).*\\.bin")) {
       throw new InvalidInput(
           file + " is a Python pickle, which can run code when it is opened, and is not read",
@@ -61,22 +60,19 @@ public final class ModelFiles implements AutoCloseable {
   private void add(Path file) {
     var f = Safetensors.open(file);
     files.add(f);
-    entries.putAll(f.entries());
+    for (var e : f.entries().values()) {
+      if (entries.putIfAbsent(e.name(), e) != null) throw new InvalidInput(file + " holds " + e.name() + ", which another shard holds too", "download it again");
+    }
   }
 
   private void sharded(Path folder) {
     var index = folder.resolve(INDEX);
     var shards = new TreeMap<String, List<String>>();
-    try {
-      var map = JSON.readTree(Files.readString(index)).path("weight_map");
-      if (!map.isObject() || map.isEmpty()) throw new InvalidInput(index + " has no weight_map", "download it again");
-      for (var e : map.properties()) shards.computeIfAbsent(e.getValue().asText(), _ -> new ArrayList<>()).add(e.getKey());
-    } catch (IOException e) {
-      throw new InvalidInput("cannot read " + index + ": " + e.getMessage(), "download it again", e);
-    }
+    var map = JsonFile.read(index, "download it again").in("weight_map");
+    for (var tensor : map.object().properties()) shards.computeIfAbsent(map.text(tensor.getKey(), ""), _ -> new ArrayList<>()).add(tensor.getKey());
     for (var shard : shards.entrySet()) {
       if (!shard.getKey().matches("[A-Za-z0-9._-]+")) {
-        throw new InvalidInput(index + " names the shard '" + shard.getKey() + "'", "expected a file name without a folder");
+        throw new InvalidInput(index + " names the shard '" + JsonFile.brief(shard.getKey()) + "'", "expected a file name without a folder");
       }
       var file = folder.resolve(shard.getKey());
       if (!Files.exists(file)) throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
@@ -115,7 +111,7 @@ public final class ModelFiles implements AutoCloseable {
       Safetensors.write(folder.resolve(SINGLE), items);
       return;
     }
-    var root = JSON.createObjectNode();
+    var root = JsonNodeFactory.instance.objectNode();
     root.putObject("metadata").put("total_size", total);
     var map = root.putObject("weight_map");
     for (int s = 0; s < shards.size(); s++) {
