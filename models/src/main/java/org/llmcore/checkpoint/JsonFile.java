@@ -6,6 +6,7 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.function.Function;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadFeature;
@@ -20,20 +21,27 @@ import org.llmcore.InvalidInput;
 /// UTF-8 only, no key twice, nothing behind the object, and a value of another type is never taken for its default.
 ///
 /// A key that is absent or null has no value.
-record JsonFile(Path file, JsonNode object) {
+record JsonFile(JsonNode object) {
   private static final long LIMIT = 100_000_000;
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
 
-  /// Reads a file.
+  /// Makes something of a file.
   /// @param hint what to do where it is missing or no JSON object
-  static JsonFile read(Path file, String hint) {
+  /// @throws InvalidInput naming the file and what is wrong in it, also where `reader` throws one
+  static <T> T read(Path file, String hint, Function<JsonFile, T> reader) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, hint);
+    JsonFile content;
     try {
       if (Files.size(file) > LIMIT) throw new InvalidInput(file + " has " + Files.size(file) + " bytes, too many for a JSON file", hint);
-      return new JsonFile(file, parse(Files.readAllBytes(file)));
+      content = new JsonFile(parse(Files.readAllBytes(file)));
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + reason(e), hint, e);
+    }
+    try {
+      return reader.apply(content);
+    } catch (InvalidInput e) {
+      throw new InvalidInput(file + ": " + e.getMessage());
     }
   }
 
@@ -60,7 +68,7 @@ record JsonFile(Path file, JsonNode object) {
   /// The object under a key.
   JsonFile in(String key) {
     if (!object.path(key).isObject()) throw wrong(key, "an object");
-    return new JsonFile(file, object.path(key));
+    return new JsonFile(object.path(key));
   }
 
   int integer(String key) {
@@ -103,7 +111,7 @@ record JsonFile(Path file, JsonNode object) {
   InvalidInput wrong(String key, String expected) {
     var found = object.path(key);
     return new InvalidInput(
-        file + ": " + key + (found.isMissingNode() ? " is missing" : " is " + brief(found)), "expected " + expected + "; nothing is assumed for it");
+        key + (found.isMissingNode() ? " is missing" : " is " + brief(found)), "expected " + expected + "; nothing is assumed for it");
   }
 
   /// A value as it stands in the file, cut to the length of a message.

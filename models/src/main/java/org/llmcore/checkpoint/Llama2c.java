@@ -36,7 +36,7 @@ public final class Llama2c {
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
       if (channel.size() < 28) return false;
       var head = channel.map(FileChannel.MapMode.READ_ONLY, 0, 28, arena);
-      var config = config(head);
+      var config = config(file, head);
       return channel.size() == size(config);
     } catch (IOException | InvalidInput _) {
       return false;
@@ -50,7 +50,7 @@ public final class Llama2c {
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
       if (channel.size() < 28) throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-      var config = config(all);
+      var config = config(file, all);
       if (channel.size() != size(config)) {
         throw new InvalidInput(
             file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config), "it is truncated or of another version");
@@ -63,12 +63,20 @@ public final class Llama2c {
     }
   }
 
+  private static LlamaConfig config(Path file, MemorySegment m) {
+    try {
+      return config(m);
+    } catch (InvalidInput e) {
+      throw new InvalidInput(file + " is no llama2.c checkpoint of version 0: " + e.getMessage());
+    }
+  }
+
   private static LlamaConfig config(MemorySegment m) {
     int dim = m.get(INT, 0);
     int heads = m.get(INT, 12);
     int vocabulary = m.get(INT, 20);
-    if (dim == LATER_VERSIONS) throw new InvalidInput("a llama2.c header of version " + m.get(INT, 4), "only version 0 is read: export.py --version 0");
-    if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("a llama2.c header with dim " + dim + " and " + heads + " heads", "it is no llama2.c checkpoint");
+    if (dim == LATER_VERSIONS) throw new InvalidInput("it is of version " + m.get(INT, 4), "export it again with --version 0");
+    if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("dim " + dim + " with " + heads + " heads", "give a llama2.c .bin file or a Hugging Face folder");
     return new LlamaConfig(
         Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000, 1,
         vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");

@@ -45,19 +45,22 @@ public record LlamaConfig(
   /// Reads `config.json`.
   /// @throws InvalidInput naming the key that is missing or the feature that is not supported
   public static LlamaConfig read(Path file) {
-    var c = JsonFile.read(file, "give a Hugging Face model folder with a config.json");
-    refuse(file, "model_type", c.text("model_type", ""), "llama");
-    refuse(file, "hidden_act", c.text("hidden_act", "silu"), "silu");
+    return JsonFile.read(file, "give a Hugging Face model folder with a config.json", LlamaConfig::of);
+  }
+
+  private static LlamaConfig of(JsonFile c) {
+    refuse("model_type", c.text("model_type", ""), "llama");
+    refuse("hidden_act", c.text("hidden_act", "silu"), "silu");
     for (var key : List.of("attention_bias", "mlp_bias")) {
-      if (c.flag(key, false)) throw new InvalidInput(file + ": " + key + " is true", "linear layers with bias are not supported");
+      if (c.flag(key, false)) throw new InvalidInput(key + " is true", "linear layers with bias are not supported");
     }
     if (c.has("quantization_config")) {
-      throw new InvalidInput(file + ": the weights are quantized (quantization_config)", "give the model as it was before quantization");
+      throw new InvalidInput("the weights are quantized (quantization_config)", "give the model as it was before quantization");
     }
     int hidden = c.integer("hidden_size");
     int heads = c.integer("num_attention_heads");
     if (!c.has("head_dim") && (heads < 1 || hidden % heads != 0)) {
-      throw new InvalidInput(file + ": hidden_size " + hidden + " is no multiple of " + heads + " heads", "give head_dim");
+      throw new InvalidInput("hidden_size " + hidden + " is no multiple of " + heads + " heads", "give head_dim");
     }
     int vocabulary = c.integer("vocab_size");
     return new LlamaConfig(
@@ -67,8 +70,8 @@ public record LlamaConfig(
         c.text(c.has("dtype") ? "dtype" : "torch_dtype", "float32"));
   }
 
-  private static void refuse(Path file, String key, String found, String supported) {
-    if (!found.equals(supported)) throw new InvalidInput(file + ": " + key + " is '" + JsonFile.brief(found) + "'", "only '" + supported + "' is supported");
+  private static void refuse(String key, String found, String supported) {
+    if (!found.equals(supported)) throw new InvalidInput(key + " is '" + JsonFile.brief(found) + "'", "only '" + supported + "' is supported");
   }
 
   /// transformers 5 keeps rotary settings in `rope_parameters`, 4 beside the rest and in `rope_scaling`. A config without
@@ -86,7 +89,7 @@ public record LlamaConfig(
     return switch (type) {
       case "default" -> 1;
       case "linear" -> r.number("factor");
-      default -> throw new InvalidInput(c.file() + ": rope type is '" + JsonFile.brief(type) + "'", "supported are 'default' and 'linear'");
+      default -> throw new InvalidInput("rope type is '" + JsonFile.brief(type) + "'", "supported are 'default' and 'linear'");
     };
   }
 
@@ -112,7 +115,7 @@ public record LlamaConfig(
 
   /// An id outside the vocabulary is never generated: a model with such an eos would not stop.
   private static int within(JsonFile c, String key, int id, int vocabulary) {
-    if (id < 0 || id >= vocabulary) throw new InvalidInput(c.file() + ": " + key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
+    if (id < 0 || id >= vocabulary) throw new InvalidInput(key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
     return id;
   }
 

@@ -85,14 +85,8 @@ public record LoraConfig(
     try {
       return Pattern.compile(regex);
     } catch (PatternSyntaxException e) {
-      throw noPattern(regex, e.getDescription());
-    } catch (StackOverflowError _) {
-      throw noPattern(regex, "nested too deep");
+      throw new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + e.getDescription(), "give a list of suffixes or a valid expression", e);
     }
-  }
-
-  private static InvalidInput noPattern(String regex, String why) {
-    return new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + why, "give a list of suffixes or a valid expression");
   }
 
   private static Pattern suffix(String key) {
@@ -129,9 +123,12 @@ public record LoraConfig(
   /// Reads `adapter_config.json`. Only `peft_type` is required; unknown keys become warnings; features that would change
   /// results and are not supported are refused by name.
   public static LoraConfig read(Path file) {
-    var c = JsonFile.read(file, "give an adapter folder as PEFT writes it");
+    return JsonFile.read(file, "give an adapter folder as PEFT writes it", LoraConfig::of);
+  }
+
+  private static LoraConfig of(JsonFile c) {
     var type = c.text("peft_type", "");
-    if (!type.equals("LORA")) throw new InvalidInput(file + ": peft_type is '" + JsonFile.brief(type) + "'", "supported is LORA");
+    if (!type.equals("LORA")) throw new InvalidInput("peft_type is '" + JsonFile.brief(type) + "'", "supported is LORA");
     var warnings = new ArrayList<String>();
     for (var e : c.object().properties()) {
       var key = e.getKey();
@@ -172,7 +169,7 @@ public record LoraConfig(
   }
 
   private static InvalidInput unsupported(JsonFile c, String key) {
-    return new InvalidInput(c.file() + ": " + key + " is " + JsonFile.brief(c.object().path(key)), "this feature is not supported and cannot be ignored");
+    return new InvalidInput(key + " is " + JsonFile.brief(c.object().path(key)), "this feature is not supported and cannot be ignored");
   }
 
   /// `adapter_config.json` as PEFT 0.21 writes it: every key, sorted.

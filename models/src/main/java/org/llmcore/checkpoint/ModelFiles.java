@@ -65,15 +65,23 @@ public final class ModelFiles implements AutoCloseable {
     }
   }
 
+  /// The tensors that an index promises, by file.
+  private static TreeMap<String, List<String>> shards(JsonFile index) {
+    var map = index.in("weight_map");
+    if (map.object().isEmpty()) throw index.wrong("weight_map", "the file of every tensor");
+    var shards = new TreeMap<String, List<String>>();
+    for (var tensor : map.object().properties()) {
+      var file = map.text(tensor.getKey(), "");
+      if (!file.matches("[A-Za-z0-9._-]+")) throw new InvalidInput("a shard is named '" + JsonFile.brief(file) + "'", "expected a file name without a folder");
+      shards.computeIfAbsent(file, _ -> new ArrayList<>()).add(tensor.getKey());
+    }
+    return shards;
+  }
+
   private void sharded(Path folder) {
     var index = folder.resolve(INDEX);
-    var shards = new TreeMap<String, List<String>>();
-    var map = JsonFile.read(index, "download it again").in("weight_map");
-    for (var tensor : map.object().properties()) shards.computeIfAbsent(map.text(tensor.getKey(), ""), _ -> new ArrayList<>()).add(tensor.getKey());
+    var shards = JsonFile.read(index, "download it again", ModelFiles::shards);
     for (var shard : shards.entrySet()) {
-      if (!shard.getKey().matches("[A-Za-z0-9._-]+")) {
-        throw new InvalidInput(index + " names the shard '" + JsonFile.brief(shard.getKey()) + "'", "expected a file name without a folder");
-      }
       var file = folder.resolve(shard.getKey());
       if (!Files.exists(file)) throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
       add(file);
