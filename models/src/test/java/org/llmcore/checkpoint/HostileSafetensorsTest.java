@@ -2,6 +2,7 @@ package org.llmcore.checkpoint;
 
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.lang.foreign.ValueLayout;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -51,7 +52,7 @@ class HostileSafetensorsTest {
       long bytes = 0;
       for (var e : f.entries().values()) {
         bytes += e.data().byteSize();
-        for (long i = 0; i < e.data().byteSize(); i++) e.data().get(java.lang.foreign.ValueLayout.JAVA_BYTE, i);
+        for (long i = 0; i < e.data().byteSize(); i++) e.data().get(ValueLayout.JAVA_BYTE, i);
       }
       assertThat(bytes).isLessThan(Files.size(file));
       return true;
