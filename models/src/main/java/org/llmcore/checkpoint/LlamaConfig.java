@@ -1,7 +1,9 @@
 package org.llmcore.checkpoint;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalInt;
 
@@ -42,10 +44,16 @@ public record LlamaConfig(
     if (value < 1 || value > limit) throw new InvalidInput(what + " is " + value, "expected 1 … " + limit);
   }
 
-  /// Reads `config.json`.
+  /// Reads `config.json`. Where a `generation_config.json` lies beside it, its ids end a sequence too: transformers obeys that
+  /// file, and chat models name the end of a turn only there.
   /// @throws InvalidInput naming the key that is missing or the feature that is not supported
   public static LlamaConfig read(Path file) {
-    return JsonFile.read(file, "give a Hugging Face model folder with a config.json", LlamaConfig::of);
+    var c = JsonFile.read(file, "give a Hugging Face model folder with a config.json", LlamaConfig::of);
+    var generation = file.resolveSibling("generation_config.json");
+    if (!Files.exists(generation)) return c;
+    var all = new LinkedHashSet<>(c.eos);
+    all.addAll(JsonFile.read(generation, "download it again or delete it", g -> ids(g, c.vocabulary)));
+    return c.ending(List.copyOf(all));
   }
 
   private static LlamaConfig of(JsonFile c) {
@@ -165,6 +173,11 @@ public record LlamaConfig(
     long c = hidden;
     long block = 2 * c * heads * headDim + 2 * c * kvHeads * headDim + 3 * c * intermediate + 2 * c;
     return (tiedHead ? 1L : 2L) * vocabulary * c + layers * block + c;
+  }
+
+  private LlamaConfig ending(List<Integer> ids) {
+    return new LlamaConfig(
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead, bos, ids, pad, dtype);
   }
 
   /// The same model with weights said to be stored as `dtype`.

@@ -225,4 +225,19 @@ class LlamaConfigTest {
     assertThat(several.get("eos_token_id").toString()).isEqualTo("[3,4]");
     assertThat(JSON.readTree(read(changed("eos_token_id", "-")).generationJson()).has("eos_token_id")).isFalse();
   }
+
+  @Test
+  void generationConfigBesideItAddsItsEnds() throws IOException {
+    var beside = folder.resolve("generation_config.json");
+    Files.writeString(beside, "{\"eos_token_id\": [7, 2, 9], \"temperature\": 0.6}");
+    assertThat(read(LLAMA_2).eos()).containsExactly(2, 7, 9);
+    Files.writeString(beside, "{\"temperature\": 0.6}");
+    assertThat(read(LLAMA_2).eos()).containsExactly(2);
+    Files.writeString(beside, read(changed("eos_token_id", "5")).generationJson());
+    assertThat(read(changed("eos_token_id", "-")).eos()).containsExactly(5);
+    Files.writeString(beside, "{\"eos_token_id\": 32000}");
+    assertThatThrownBy(() -> read(LLAMA_2)).isInstanceOf(InvalidInput.class).hasMessageContainingAll("generation_config.json", "eos_token_id is 32000");
+    Files.writeString(beside, "{");
+    assertThatThrownBy(() -> read(LLAMA_2)).isInstanceOf(InvalidInput.class).hasMessageContaining("generation_config.json");
+  }
 }
