@@ -75,7 +75,8 @@ public final class AtomicFile {
       force(absolute.getParent());
       quietly(() -> delete(old));
     } catch (IOException | UncheckedIOException e) {
-      throw new InvalidInput("cannot write " + place + ": " + reason(e), "free space or choose another folder; what was there before is unchanged", e);
+      throw new InvalidInput("cannot write " + place + ": " + reason(e),
+          "free space or choose another folder; what was there before is unchanged", e);
     } finally {
       if (!done) {
         quietly(() -> delete(temp));

@@ -24,7 +24,8 @@ import org.llmcore.InvalidInput;
 record JsonFile(JsonNode object) {
   private static final long LIMIT = 100_000_000;
   private static final ObjectMapper JSON =
-      JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+      JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
 
   /// Makes something of a file.
   /// @param hint what to do where it is missing or no JSON object
@@ -33,7 +34,9 @@ record JsonFile(JsonNode object) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, hint);
     JsonFile content;
     try {
-      if (Files.size(file) > LIMIT) throw new InvalidInput(file + " has " + Files.size(file) + " bytes, too many for a JSON file", hint);
+      if (Files.size(file) > LIMIT) {
+        throw new InvalidInput(file + " has " + Files.size(file) + " bytes, too many for a JSON file", hint);
+      }
       content = new JsonFile(parse(Files.readAllBytes(file)));
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + reason(e), hint, e);
@@ -111,7 +114,8 @@ record JsonFile(JsonNode object) {
   InvalidInput wrong(String key, String expected) {
     var found = object.path(key);
     return new InvalidInput(
-        key + (found.isMissingNode() ? " is missing" : " is " + brief(found)), "expected " + expected + "; nothing is assumed for it");
+        key + (found.isMissingNode() ? " is missing" : " is " + brief(found)),
+        "expected " + expected + "; nothing is assumed for it");
   }
 
   /// A value as it stands in the file, cut to the length of a message.

@@ -48,12 +48,15 @@ public final class Llama2c {
   public static Checkpoint read(Path file) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
-      if (channel.size() < 28) throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
+      if (channel.size() < 28) {
+        throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
+      }
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
       var config = config(file, all);
       if (channel.size() != size(config)) {
         throw new InvalidInput(
-            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config), "it is truncated or of another version");
+            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config),
+            "it is truncated or of another version");
       }
       return new Checkpoint(config, tensors(config, all));
     } catch (ArithmeticException e) {
@@ -76,10 +79,12 @@ public final class Llama2c {
     int heads = m.get(INT, 12);
     int vocabulary = m.get(INT, 20);
     if (dim == LATER_VERSIONS) throw new InvalidInput("it is of version " + m.get(INT, 4), "export it again with --version 0");
-    if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("dim " + dim + " with " + heads + " heads", "give a llama2.c .bin file or a Hugging Face folder");
+    if (heads < 1 || dim < 1 || dim % heads != 0) {
+      throw new InvalidInput("dim " + dim + " with " + heads + " heads", "give a llama2.c .bin file or a Hugging Face folder");
+    }
     return new LlamaConfig(
-        Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000, 1,
-        vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+        Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000,
+        1, vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
   }
 
   private static long size(LlamaConfig c) {

@@ -23,7 +23,8 @@ import org.llmcore.InvalidInput;
 /// @param dtype how the file says its weights are stored (`float32`, `bfloat16`, …)
 public record LlamaConfig(
     int vocabulary, int hidden, int intermediate, int layers, int heads, int kvHeads, int headDim, int contextLength,
-    double rmsEps, double ropeTheta, double ropeScale, boolean tiedHead, OptionalInt bos, List<Integer> eos, OptionalInt pad, String dtype) {
+    double rmsEps, double ropeTheta, double ropeScale, boolean tiedHead, OptionalInt bos, List<Integer> eos, OptionalInt pad,
+    String dtype) {
   public LlamaConfig {
     positive("vocabulary", vocabulary, 1 << 24);
     positive("hidden size", hidden, 1 << 20);
@@ -33,10 +34,15 @@ public record LlamaConfig(
     positive("key/value heads", kvHeads, 1 << 12);
     positive("head dimension", headDim, 1 << 14);
     positive("context length", contextLength, 1 << 24);
-    if (heads % kvHeads != 0) throw new InvalidInput(heads + " heads with " + kvHeads + " key/value heads", "heads must be a multiple of key/value heads");
+    if (heads % kvHeads != 0) {
+      throw new InvalidInput(heads + " heads with " + kvHeads + " key/value heads",
+          "heads must be a multiple of key/value heads");
+    }
     if (headDim % 2 != 0) throw new InvalidInput("head dimension " + headDim + " is odd", "rotary positions need pairs");
     if (!(rmsEps >= 0 && rmsEps < 1)) throw new InvalidInput("rms_norm_eps is " + rmsEps, "expected a small number such as 1e-5");
-    if (!(ropeTheta > 0 && ropeTheta < 1e30) || !(ropeScale > 0 && ropeScale < 1e30)) throw new InvalidInput("rope theta " + ropeTheta + " and factor " + ropeScale, "expected positive numbers");
+    if (!(ropeTheta > 0 && ropeTheta < 1e30) || !(ropeScale > 0 && ropeScale < 1e30)) {
+      throw new InvalidInput("rope theta " + ropeTheta + " and factor " + ropeScale, "expected positive numbers");
+    }
     eos = List.copyOf(eos);
   }
 
@@ -72,21 +78,24 @@ public record LlamaConfig(
     }
     int vocabulary = c.integer("vocab_size");
     return new LlamaConfig(
-        vocabulary, hidden, c.integer("intermediate_size"), c.integer("num_hidden_layers"), heads, c.integer("num_key_value_heads", heads),
-        c.has("head_dim") ? c.integer("head_dim") : hidden / heads, c.integer("max_position_embeddings"), c.number("rms_norm_eps"), theta(c), scale(c),
+        vocabulary, hidden, c.integer("intermediate_size"), c.integer("num_hidden_layers"), heads,
+        c.integer("num_key_value_heads", heads), c.has("head_dim") ? c.integer("head_dim") : hidden / heads,
+        c.integer("max_position_embeddings"), c.number("rms_norm_eps"), theta(c), scale(c),
         c.flag("tie_word_embeddings", false), id(c, "bos_token_id", vocabulary), ids(c, vocabulary), pad(c, vocabulary),
         c.text(c.has("dtype") ? "dtype" : "torch_dtype", "float32"));
   }
 
   private static void refuse(String key, String found, String supported) {
-    if (!found.equals(supported)) throw new InvalidInput(key + " is '" + JsonFile.brief(found) + "'", "only '" + supported + "' is supported");
+    if (!found.equals(supported)) {
+      throw new InvalidInput(key + " is '" + JsonFile.brief(found) + "'", "only '" + supported + "' is supported");
+    }
   }
 
   /// transformers 5 keeps rotary settings in `rope_parameters`, 4 beside the rest and in `rope_scaling`. A config without
   /// `rope_theta` is older than the key, when 10000 was the only value.
   private static double theta(JsonFile c) {
-    if (c.has("rope_parameters") && c.in("rope_parameters").has("rope_theta")) return c.in("rope_parameters").number("rope_theta");
-    return c.number("rope_theta", 10000);
+    var outer = c.number("rope_theta", 10000);
+    return c.has("rope_parameters") ? c.in("rope_parameters").number("rope_theta", outer) : outer;
   }
 
   private static double scale(JsonFile c) {
@@ -123,7 +132,9 @@ public record LlamaConfig(
 
   /// An id outside the vocabulary is never generated: a model with such an eos would not stop.
   private static int within(JsonFile c, String key, int id, int vocabulary) {
-    if (id < 0 || id >= vocabulary) throw new InvalidInput(key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
+    if (id < 0 || id >= vocabulary) {
+      throw new InvalidInput(key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
+    }
     return id;
   }
 
@@ -177,12 +188,14 @@ public record LlamaConfig(
 
   private LlamaConfig ending(List<Integer> ids) {
     return new LlamaConfig(
-        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead, bos, ids, pad, dtype);
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, ids, pad, dtype);
   }
 
   /// The same model with weights said to be stored as `dtype`.
   public LlamaConfig stored(String dtype) {
     return new LlamaConfig(
-        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead, bos, eos, pad, dtype);
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, eos, pad, dtype);
   }
 }

@@ -32,33 +32,39 @@ public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
     Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
   private static final ObjectMapper JSON =
-      JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT).build();
+      JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT)
+          .build();
   private static final List<String> DEFAULT_TARGETS = List.of("q_proj", "v_proj");
 
   /// Keys a 2026 PEFT writes, with the values that mean "not used"; any other value is a feature we do not have.
   private static final Map<String, Object> NEUTRAL =
       Map.ofEntries(
-          Map.entry("use_dora", false), Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false), Map.entry("bias", "none"),
-          Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
+          Map.entry("use_dora", false), Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false),
+          Map.entry("bias", "none"), Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
   private static final List<String> NULLS =
       List.of(
-          "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules", "kasa_config",
-          "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config", "modules_to_save",
-          "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
+          "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
+          "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config",
+          "modules_to_save", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
   private static final List<String> IGNORED =
       List.of(
-          "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules", "lora_alpha",
-          "lora_dropout", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config",
-          "qalora_group_size", "task_type");
+          "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
+          "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
+          "loftq_config", "qalora_group_size", "task_type");
   private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
   private static final String ALL_LINEAR = "all-linear";
+  private static final int PATIENCE = 1_000_000;
 
   public LoraConfig {
     checkRank("LoRA r", r);
     checkAlpha("LoRA alpha", alpha);
-    if (!(dropout >= 0 && dropout < 1)) throw new InvalidInput("LoRA dropout is " + dropout, "expected 0 up to, not including, 1");
+    if (!(dropout >= 0 && dropout < 1)) {
+      throw new InvalidInput("LoRA dropout is " + dropout, "expected 0 up to, not including, 1");
+    }
     targetModules = List.copyOf(targetModules);
-    if (targetModules.isEmpty()) throw new InvalidInput("LoRA has no target modules", "name suffixes such as q_proj, v_proj, or all-linear");
+    if (targetModules.isEmpty()) {
+      throw new InvalidInput("LoRA has no target modules", "name suffixes such as q_proj, v_proj, or all-linear");
+    }
     // Where several patterns match a module the first counts, so their order is kept.
     rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
     alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
@@ -85,7 +91,8 @@ public record LoraConfig(
     try {
       return Pattern.compile(regex);
     } catch (PatternSyntaxException e) {
-      throw new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + e.getDescription(), "give a list of suffixes or a valid expression", e);
+      throw new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + e.getDescription(),
+          "give a list of suffixes or a valid expression", e);
     }
   }
 
@@ -93,9 +100,38 @@ public record LoraConfig(
     return pattern("(.*\\.)?(" + key + ")$");
   }
 
+  private static boolean matches(Pattern pattern, String module) {
+    return pattern.matcher(new Watched(module, pattern, new int[] {PATIENCE})).matches();
+  }
+
+  /// A module's name that a match may look at only so often: an expression that would try for hours is refused in a moment.
+  private record Watched(String name, Pattern pattern, int[] looks) implements CharSequence {
+    @Override
+    public char charAt(int index) {
+      if (--looks[0] >= 0) return name.charAt(index);
+      throw new InvalidInput("the expression '" + JsonFile.brief(pattern) + "' takes too long on " + name,
+          "give a list of suffixes or a simpler expression");
+    }
+
+    @Override
+    public int length() {
+      return name.length();
+    }
+
+    @Override
+    public CharSequence subSequence(int start, int end) {
+      return name.subSequence(start, end);
+    }
+
+    @Override
+    public String toString() {
+      return name;
+    }
+  }
+
   /// Whether the module of that full name gets an adapter.
   public boolean targets(String module) {
-    if (targetRegex) return pattern(targetModules.getFirst()).matcher(module).matches();
+    if (targetRegex) return matches(pattern(targetModules.getFirst()), module);
     if (targetModules.equals(List.of(ALL_LINEAR))) return true;
     return targetModules.stream().anyMatch(t -> module.equals(t) || module.endsWith("." + t));
   }
@@ -115,7 +151,7 @@ public record LoraConfig(
   /// PEFT's rule: the key is a suffix that starts at a dot, or a regular expression for one; the first that matches counts.
   private static <T> T matching(Map<String, T> patterns, String module, T otherwise) {
     for (var e : patterns.entrySet()) {
-      if (suffix(e.getKey()).matcher(module).matches()) return e.getValue();
+      if (matches(suffix(e.getKey()), module)) return e.getValue();
     }
     return otherwise;
   }
@@ -143,14 +179,19 @@ public record LoraConfig(
       }
     }
     // Other starts (PiSSA, OLoRA, CorDA, LoftQ …) change the base weights: such an adapter is wrong on the base it names.
-    if (c.has("init_lora_weights") && !KEEPING_THE_BASE.contains(c.object().path("init_lora_weights").asText())) throw unsupported(c, "init_lora_weights");
+    if (c.has("init_lora_weights") && !KEEPING_THE_BASE.contains(c.object().path("init_lora_weights").asText())) {
+      throw unsupported(c, "init_lora_weights");
+    }
     boolean list = c.object().path("target_modules").isArray();
-    var targets = list ? strings(c, "target_modules") : c.has("target_modules") ? List.of(c.text("target_modules", "")) : DEFAULT_TARGETS;
+    var targets = DEFAULT_TARGETS;
+    if (list) targets = strings(c, "target_modules");
+    else if (c.has("target_modules")) targets = List.of(c.text("target_modules", ""));
     if (!list && targets.getFirst().equalsIgnoreCase(ALL_LINEAR)) targets = List.of(ALL_LINEAR);
     boolean regex = !list && c.has("target_modules") && !targets.equals(List.of(ALL_LINEAR));
     return new LoraConfig(
         c.integer("r", 8), c.number("lora_alpha", 8), c.number("lora_dropout", 0), targets, regex, c.flag("use_rslora", false),
-        pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number), c.text("base_model_name_or_path", ""), warnings);
+        pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number),
+        c.text("base_model_name_or_path", ""), warnings);
   }
 
   private static List<String> strings(JsonFile c, String key) {
@@ -169,7 +210,8 @@ public record LoraConfig(
   }
 
   private static InvalidInput unsupported(JsonFile c, String key) {
-    return new InvalidInput(key + " is " + JsonFile.brief(c.object().path(key)), "this feature is not supported and cannot be ignored");
+    return new InvalidInput(key + " is " + JsonFile.brief(c.object().path(key)),
+        "this feature is not supported and cannot be ignored");
   }
 
   /// `adapter_config.json` as PEFT 0.21 writes it: every key, sorted.

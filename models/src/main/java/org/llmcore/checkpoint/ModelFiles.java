@@ -41,7 +41,8 @@ public final class ModelFiles implements AutoCloseable {
   /// Refuses files that would have to be unpickled.
   public static void refusePickle(Path file) {
     var name = file.getFileName() == null ? "" : file.getFileName().toString();
-    if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".ckpt") || name.matches("(pytorch_model|adapter_model|consolidated).*\\.bin")) {
+    if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".ckpt")
+        || name.matches("(pytorch_model|adapter_model|consolidated).*\\.bin")) {
       throw new InvalidInput(
           file + " is a Python pickle, which can run code when it is opened, and is not read",
           "use safetensors: save the model with save_pretrained(…, safe_serialization=True)");
@@ -61,7 +62,9 @@ public final class ModelFiles implements AutoCloseable {
     var f = Safetensors.open(file);
     files.add(f);
     for (var e : f.entries().values()) {
-      if (entries.putIfAbsent(e.name(), e) != null) throw new InvalidInput(file + " holds " + e.name() + ", which another shard holds too", "download it again");
+      if (entries.putIfAbsent(e.name(), e) != null) {
+        throw new InvalidInput(file + " holds " + e.name() + ", which another shard holds too", "download it again");
+      }
     }
   }
 
@@ -72,7 +75,9 @@ public final class ModelFiles implements AutoCloseable {
     var shards = new TreeMap<String, List<String>>();
     for (var tensor : map.object().properties()) {
       var file = map.text(tensor.getKey(), "");
-      if (!file.matches("[A-Za-z0-9._-]+")) throw new InvalidInput("a shard is named '" + JsonFile.brief(file) + "'", "expected a file name without a folder");
+      if (!file.matches("[A-Za-z0-9._-]+")) {
+        throw new InvalidInput("a shard is named '" + JsonFile.brief(file) + "'", "expected a file name without a folder");
+      }
       shards.computeIfAbsent(file, _ -> new ArrayList<>()).add(tensor.getKey());
     }
     return shards;
@@ -83,10 +88,14 @@ public final class ModelFiles implements AutoCloseable {
     var shards = JsonFile.read(index, "download it again", ModelFiles::shards);
     for (var shard : shards.entrySet()) {
       var file = folder.resolve(shard.getKey());
-      if (!Files.exists(file)) throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
+      if (!Files.exists(file)) {
+        throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
+      }
       add(file);
       for (var name : shard.getValue()) {
-        if (!files.getLast().entries().containsKey(name)) throw new InvalidInput(file + " lacks the tensor " + name + " that " + INDEX + " promises", "download it again");
+        if (!files.getLast().entries().containsKey(name)) {
+          throw new InvalidInput(file + " lacks the tensor " + name + " that " + INDEX + " promises", "download it again");
+        }
       }
     }
   }

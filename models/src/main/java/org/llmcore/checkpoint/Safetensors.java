@@ -45,7 +45,8 @@ public final class Safetensors implements AutoCloseable {
     BOOL(8), F4(4), F6_E2M3(6), F6_E3M2(6), U8(8), I8(8), F8_E5M2(8), F8_E4M3(8), F8_E8M0(8), F8_E4M3FNUZ(8), F8_E5M2FNUZ(8),
     I16(16), U16(16), F16(16), BF16(16), I32(32), U32(32), F32(32), C64(64), F64(64), I64(64), U64(64);
 
-    private static final Map<String, Stored> BY_NAME = Stream.of(values()).collect(Collectors.toUnmodifiableMap(Stored::name, s -> s));
+    private static final Map<String, Stored> BY_NAME = Stream.of(values())
+        .collect(Collectors.toUnmodifiableMap(Stored::name, s -> s));
     private final int bits;
 
     Stored(int bits) {
@@ -119,7 +120,8 @@ public final class Safetensors implements AutoCloseable {
       if (stored == null) throw new IllegalArgumentException("tensor " + name + " has dtype " + dtype);
       if (name.equals(METADATA)) throw new IllegalArgumentException("no tensor can be named " + name);
       if (IntStream.of(shape).anyMatch(d -> d < 0) || stored.bytes(shape) != data.byteSize()) {
-        throw new IllegalArgumentException("tensor " + name + " of " + dtype + Arrays.toString(shape) + " has " + data.byteSize() + " bytes");
+        throw new IllegalArgumentException(
+            "tensor " + name + " of " + dtype + Arrays.toString(shape) + " has " + data.byteSize() + " bytes");
       }
     }
 
@@ -151,8 +153,12 @@ public final class Safetensors implements AutoCloseable {
       if (size < 8) throw refused(path, "it has " + size + " bytes, too few for a header");
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
       long length = all.get(ValueLayout.JAVA_LONG_UNALIGNED, 0);
-      if (length < 2 || length > HEADER_LIMIT) throw refused(path, "its header claims " + Long.toUnsignedString(length) + " bytes, the limit is " + HEADER_LIMIT);
-      if (length > size - 8) throw refused(path, "its header claims " + length + " bytes, the file has " + (size - 8) + " after the length");
+      if (length < 2 || length > HEADER_LIMIT) {
+        throw refused(path, "its header claims " + Long.toUnsignedString(length) + " bytes, the limit is " + HEADER_LIMIT);
+      }
+      if (length > size - 8) {
+        throw refused(path, "its header claims " + length + " bytes, the file has " + (size - 8) + " after the length");
+      }
       var header = all.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE);
       if (header[0] != '{') throw refused(path, "its header does not start with '{'");
       var metadata = new LinkedHashMap<String, String>();
@@ -168,7 +174,8 @@ public final class Safetensors implements AutoCloseable {
   }
 
   private static InvalidInput refused(Path path, String why) {
-    return new InvalidInput(path + " is not a valid safetensors file: " + why, "download or convert it again; nothing was read from it");
+    return new InvalidInput(path + " is not a valid safetensors file: " + why,
+        "download or convert it again; nothing was read from it");
   }
 
   private static Map<String, Entry> parse(Path path, byte[] header, MemorySegment data, Map<String, String> metadata) {
@@ -191,7 +198,9 @@ public final class Safetensors implements AutoCloseable {
       if (extent.from < end) throw refused(path, "two tensors share bytes at " + extent.from);
       end = extent.to;
     }
-    if (end != data.byteSize()) throw refused(path, "its tensors cover " + end + " bytes of " + data.byteSize() + " bytes of data");
+    if (end != data.byteSize()) {
+      throw refused(path, "its tensors cover " + end + " bytes of " + data.byteSize() + " bytes of data");
+    }
     return entries;
   }
 
@@ -215,11 +224,15 @@ public final class Safetensors implements AutoCloseable {
     var shape = new int[node.path("shape").size()];
     for (int i = 0; i < shape.length; i++) {
       var d = node.path("shape").get(i);
-      if (!d.isIntegralNumber() || !d.canConvertToInt() || d.intValue() < 0) throw refused(path, tensor + " has dimension " + JsonFile.brief(d));
+      if (!d.isIntegralNumber() || !d.canConvertToInt() || d.intValue() < 0) {
+        throw refused(path, tensor + " has dimension " + JsonFile.brief(d));
+      }
       shape[i] = d.intValue();
     }
     var offsets = node.path("data_offsets");
-    if (!offsets.isArray() || offsets.size() != 2 || !offset(offsets.get(0)) || !offset(offsets.get(1))) throw refused(path, tensor + " has no data_offsets");
+    if (!offsets.isArray() || offsets.size() != 2 || !offset(offsets.get(0)) || !offset(offsets.get(1))) {
+      throw refused(path, tensor + " has no data_offsets");
+    }
     long from = offsets.get(0).longValue();
     long to = offsets.get(1).longValue();
     if (from < 0 || to < from || to > data.byteSize()) {
@@ -231,7 +244,9 @@ public final class Safetensors implements AutoCloseable {
     } catch (ArithmeticException e) {
       throw refused(path, tensor + " has an absurd shape " + JsonFile.brief(node.path("shape")));
     }
-    if (bytes != to - from) throw refused(path, tensor + " of " + dtype + " " + JsonFile.brief(node.path("shape")) + " has " + (to - from) + " bytes");
+    if (bytes != to - from) {
+      throw refused(path, tensor + " of " + dtype + " " + JsonFile.brief(node.path("shape")) + " has " + (to - from) + " bytes");
+    }
     extents.add(new Extent(from, to));
     return new Entry(name, dtype, shape, data.asSlice(from, to - from));
   }
@@ -249,7 +264,9 @@ public final class Safetensors implements AutoCloseable {
   /// @throws InvalidInput if there is none
   public Entry get(String name) {
     var e = entries.get(name);
-    if (e == null) throw new InvalidInput(path + " has no tensor " + name, "it holds " + entries.keySet().stream().limit(8).toList());
+    if (e == null) {
+      throw new InvalidInput(path + " has no tensor " + name, "it holds " + entries.keySet().stream().limit(8).toList());
+    }
     return e;
   }
 
@@ -296,7 +313,8 @@ public final class Safetensors implements AutoCloseable {
     AtomicFile.write(
         path,
         temp -> {
-          try (var channel = FileChannel.open(temp, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
+          try (var channel =
+              FileChannel.open(temp, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
             var head = ByteBuffer.allocate(8 + padded).order(ByteOrder.LITTLE_ENDIAN).putLong(padded).put(header);
             while (head.hasRemaining()) head.put((byte) ' ');
             full(channel, head.flip());

@@ -146,7 +146,9 @@ public final class Generator implements AutoCloseable {
 
   private void check(Request request) {
     int prompt = request.prompt().length;
-    if (prompt > context) throw new InvalidInput("the prompt has " + prompt + " tokens, the context is " + context, "shorten the prompt");
+    if (prompt > context) {
+      throw new InvalidInput("the prompt has " + prompt + " tokens, the context is " + context, "shorten the prompt");
+    }
     for (int id : request.prompt()) {
       if (id < 0 || id >= known()) throw new InvalidInput("the prompt holds the id " + id, "expected 0 … " + (known() - 1));
     }
@@ -253,7 +255,8 @@ public final class Generator implements AutoCloseable {
       show(stop.next(stream.finish()));
       show(stop.finish());
       var ids = Arrays.copyOfRange(seen, request.prompt().length, seen.length);
-      return new Generation(request.prompt(), ids, text.toString(), ended || stop.stopped() ? Generation.Finish.STOP : Generation.Finish.LENGTH);
+      var finish = ended || stop.stopped() ? Generation.Finish.STOP : Generation.Finish.LENGTH;
+      return new Generation(request.prompt(), ids, text.toString(), finish);
     }
   }
 }

@@ -49,7 +49,9 @@ public final class LanguageModel implements AutoCloseable {
   public static LanguageModel open(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
     ModelFiles.refusePickle(path);
     if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, precision, trainable);
-    if (!Files.isDirectory(path)) throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    if (!Files.isDirectory(path)) {
+      throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    }
     var config = LlamaConfig.read(path.resolve("config.json"));
     var words = tokenizer(tokenizer.orElse(path), config);
     try (var files = ModelFiles.open(path)) {
@@ -73,17 +75,23 @@ public final class LanguageModel implements AutoCloseable {
         .forEach(
             (name, w) -> {
               var e = files.entries().get(name);
-              if (e == null) throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+              if (e == null) {
+                throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+              }
               if (!Arrays.equals(e.shape(), w.shape().dims())) {
                 throw new InvalidInput(
-                    "tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(), "config.json and the weights must belong together");
+                    "tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(),
+                    "config.json and the weights must belong together");
               }
             });
   }
 
-  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
+  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision,
+      boolean trainable) {
     var file = Llama2c.read(path);
-    if (tokenizer.isEmpty()) throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
+    if (tokenizer.isEmpty()) {
+      throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
+    }
     var words = tokenizer(tokenizer.get(), file.config());
     var region = device.reserve("weights", Decoder.bytes(file.config(), precision.weights()));
     var decoder = Decoder.carve(file.config(), region, precision.weights(), precision.activations(), trainable);
@@ -109,7 +117,8 @@ public final class LanguageModel implements AutoCloseable {
   private static void check(Tokenizer t, LlamaConfig config) {
     if (t.size() > config.vocabulary()) {
       throw new InvalidInput(
-          "the tokenizer has " + t.size() + " pieces, the model's vocabulary " + config.vocabulary(), "use the tokenizer the model was trained with");
+          "the tokenizer has " + t.size() + " pieces, the model's vocabulary " + config.vocabulary(),
+          "use the tokenizer the model was trained with");
     }
   }
 
@@ -118,7 +127,8 @@ public final class LanguageModel implements AutoCloseable {
     decoder.parameters().map().forEach((name, w) -> upload(device, w, files.entries().get(name)));
     for (var name : files.entries().keySet()) {
       boolean known = decoder.parameters().map().containsKey(name) || name.endsWith("rotary_emb.inv_freq");
-      if (!known && !(name.equals("lm_head.weight") && decoder.config().tiedHead())) notes.add("the files hold a tensor " + name + " that this model has no place for");
+      if (known || name.equals("lm_head.weight") && decoder.config().tiedHead()) continue;
+      notes.add("the files hold a tensor " + name + " that this model has no place for");
     }
     return notes;
   }
@@ -183,7 +193,8 @@ public final class LanguageModel implements AutoCloseable {
   /// The folder appears whole or not at all.
   /// @param shardBytes largest size of one weights file
   public void save(Path folder, long shardBytes) {
-    var dtype = decoder.embedding().dtype() == DType.F32 ? "float32" : decoder.embedding().dtype() == DType.BF16 ? "bfloat16" : "float16";
+    var stored = decoder.embedding().dtype();
+    var dtype = stored == DType.F32 ? "float32" : stored == DType.BF16 ? "bfloat16" : "float16";
     AtomicFile.folder(
         folder,
         temp -> {

@@ -52,7 +52,8 @@ public final class PeftAdapter {
   private static void fit(Safetensors file, Lora lora) {
     for (var name : file.entries().keySet()) {
       if (!lora.parameters().map().containsKey(name)) {
-        throw new InvalidInput(file.path() + " holds " + name + ", which this model has no place for", "the adapter belongs to another base model or method");
+        throw new InvalidInput(file.path() + " holds " + name + ", which this model has no place for",
+            "the adapter belongs to another base model or method");
       }
     }
     lora.parameters()
@@ -64,7 +65,8 @@ public final class PeftAdapter {
               int columns = t.dim(transposed(name) ? 0 : 1);
               if (Arrays.equals(e.shape(), new int[] {rows, columns})) return;
               throw new InvalidInput(
-                  "adapter tensor " + name + " has shape " + e.describe() + ", this model and r ask for (" + rows + ", " + columns + ")",
+                  "adapter tensor " + name + " has shape " + e.describe() + ", this model and r ask for ("
+                      + rows + ", " + columns + ")",
                   "the adapter belongs to another base model");
             });
   }

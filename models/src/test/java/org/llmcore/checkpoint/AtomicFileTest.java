@@ -99,7 +99,8 @@ class AtomicFileTest {
   void theSentenceNamesThePlaceAndTheReason() {
     assertThatThrownBy(() -> AtomicFile.write(folder.resolve("f"), _ -> {
       throw new IOException("No space left on device");
-    })).isInstanceOf(InvalidInput.class).hasMessageContainingAll(folder.resolve("f").toString(), "No space left on device", "what was there before is unchanged");
+    })).isInstanceOf(InvalidInput.class).hasMessageContainingAll(
+        folder.resolve("f").toString(), "No space left on device", "what was there before is unchanged");
   }
 
   @Test
@@ -143,9 +144,12 @@ class AtomicFileTest {
     Files.createDirectory(folder.resolve("m"));
     Files.writeString(folder.resolve("m/precious"), "1");
     Files.writeString(folder.resolve("f"), "2");
-    assertThatThrownBy(() -> AtomicFile.write(folder.resolve("m"), "x")).isInstanceOf(InvalidInput.class).hasMessageContaining("is a folder");
-    assertThatThrownBy(() -> AtomicFile.folder(folder.resolve("f"), _ -> {})).isInstanceOf(InvalidInput.class).hasMessageContaining("is a file");
-    assertThatThrownBy(() -> AtomicFile.write(folder.resolve("f/below"), "x")).isInstanceOf(InvalidInput.class).hasMessageContaining("below");
+    assertThatThrownBy(() -> AtomicFile.write(folder.resolve("m"), "x")).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("is a folder");
+    assertThatThrownBy(() -> AtomicFile.folder(folder.resolve("f"), _ -> {})).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("is a file");
+    assertThatThrownBy(() -> AtomicFile.write(folder.resolve("f/below"), "x")).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("below");
     assertThatThrownBy(() -> AtomicFile.write(Path.of("/"), "x")).isInstanceOf(InvalidInput.class);
     assertThat(folder.resolve("m/precious")).hasContent("1");
     assertThat(folder.resolve("f")).hasContent("2");
@@ -174,7 +178,8 @@ class AtomicFileTest {
     AtomicFile.write(file, "old");
     var java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
     var process =
-        new ProcessBuilder("/bin/sh", "-c", "ulimit -f 64 && exec \"$0\" \"$@\"", java, "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+        new ProcessBuilder("/bin/sh", "-c", "ulimit -f 64 && exec \"$0\" \"$@\"", java, "-XX:-UsePerfData",
+            "-XX:TieredStopAtLevel=1", "-Xshare:auto",
             "-cp", System.getProperty("java.class.path"), Writer.class.getName(), file.toString())
             .redirectErrorStream(true).start();
     var said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

@@ -33,7 +33,8 @@ class HostileSafetensorsTest {
   @TempDir private Path folder;
 
   private static byte[] file(byte[] header, int data) {
-    return ByteBuffer.allocate(8 + header.length + data).order(ByteOrder.LITTLE_ENDIAN).putLong(header.length).put(header).array();
+    return ByteBuffer.allocate(8 + header.length + data).order(ByteOrder.LITTLE_ENDIAN).putLong(header.length).put(header)
+        .array();
   }
 
   private static byte[] file(String header, int data) {
@@ -139,7 +140,8 @@ class HostileSafetensorsTest {
       for (int round = 0; round < 3000; round++) {
         overwrite(damaged, 0, bytes);
         for (int i = random.nextInt(6); i >= 0; i--) {
-          overwrite(damaged, random.nextInt(bytes.length - 22), random.nextInt(4) == 0 ? random.nextInt(256) : letters[random.nextInt(letters.length)]);
+          overwrite(damaged, random.nextInt(bytes.length - 22), random.nextInt(4) == 0 ? random.nextInt(256)
+              : letters[random.nextInt(letters.length)]);
         }
         if (!taken(file)) refused++;
       }
@@ -149,7 +151,8 @@ class HostileSafetensorsTest {
 
   @ParameterizedTest
   @ValueSource(strings = {
-      "", " ", "{", "}", "[]", "null", "1", "\"a\"", " {}", "{}x", "{}{}", "{\"a\"}", "{\"a\":1}", "{\"a\":null}", "{\"a\":[]}", "{\"a\":{}}",
+      "", " ", "{", "}", "[]", "null", "1", "\"a\"", " {}", "{}x", "{}{}", "{\"a\"}", "{\"a\":1}", "{\"a\":null}", "{\"a\":[]}",
+      "{\"a\":{}}",
       "{\"__metadata__\":[]}", "{\"__metadata__\":\"pt\"}", "{\"__metadata__\":{\"a\":1}}", "{\"__metadata__\":{\"a\":null}}",
       "{\"a\":{\"dtype\":\"U8\",\"shape\":[4]}}",
       "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,4]}}",
@@ -205,7 +208,8 @@ class HostileSafetensorsTest {
   void aHeaderThatIsNotUtf8IsRefused() throws IOException {
     var header = "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}".getBytes(StandardCharsets.UTF_8);
     header[2] = (byte) 0xff;
-    assertThatThrownBy(() -> Safetensors.open(written(file(header, 4)))).isInstanceOf(InvalidInput.class).hasMessageContaining("not UTF-8");
+    assertThatThrownBy(() -> Safetensors.open(written(file(header, 4)))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("not UTF-8");
     var wide = "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}".getBytes(StandardCharsets.UTF_16LE);
     assertThat(taken(written(file(wide, 4)))).isFalse();
   }
@@ -230,11 +234,14 @@ class HostileSafetensorsTest {
   void lengthsBeyondTheFileAreRefusedBeforeMemoryIsTaken() throws IOException {
     var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     var file = folder.resolve("x.safetensors");
-    for (long claimed : new long[] {0, 1, 3, 99_999_999, 100_000_000, 100_000_001, Integer.MAX_VALUE, 1L << 32, 1L << 56, Long.MAX_VALUE, Long.MIN_VALUE, -1, -8}) {
-      Files.write(file, ByteBuffer.allocate(10).order(ByteOrder.LITTLE_ENDIAN).putLong(claimed).put((byte) '{').put((byte) '}').array());
+    for (long claimed : new long[] {0, 1, 3, 99_999_999, 100_000_000, 100_000_001, Integer.MAX_VALUE, 1L << 32, 1L << 56,
+        Long.MAX_VALUE, Long.MIN_VALUE, -1, -8}) {
+      Files.write(file, ByteBuffer.allocate(10).order(ByteOrder.LITTLE_ENDIAN).putLong(claimed).put((byte) '{').put((byte) '}')
+          .array());
       long before = threads.getThreadAllocatedBytes(Thread.currentThread().threadId());
       assertThat(taken(file)).as("length " + claimed).isFalse();
-      assertThat(threads.getThreadAllocatedBytes(Thread.currentThread().threadId()) - before).as("length " + claimed).isLessThan(5_000_000);
+      assertThat(threads.getThreadAllocatedBytes(Thread.currentThread().threadId()) - before).as("length " + claimed)
+          .isLessThan(5_000_000);
     }
     var absurd = file("{\"a\":{\"dtype\":\"F64\",\"shape\":[2147483647,1000],\"data_offsets\":[0,17179869176000]}}", 4);
     long before = threads.getThreadAllocatedBytes(Thread.currentThread().threadId());
@@ -245,6 +252,7 @@ class HostileSafetensorsTest {
   @Test
   void whatIsNoFileIsRefused() {
     assertThatThrownBy(() -> Safetensors.open(folder)).isInstanceOf(InvalidInput.class).hasMessageContaining(folder.toString());
-    assertThatThrownBy(() -> Safetensors.open(folder.resolve("none"))).isInstanceOf(InvalidInput.class).hasMessageContaining("none");
+    assertThatThrownBy(() -> Safetensors.open(folder.resolve("none"))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("none");
   }
 }

@@ -65,7 +65,9 @@ class Llama2cTest {
   @Test
   void tensorsLieKindByKindAndQueriesArePermuted() throws IOException {
     var c = Llama2c.read(counted(TINY, 286));
-    assertThat(c.config()).isEqualTo(new LlamaConfig(5, 4, 6, 2, 2, 1, 2, 3, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32"));
+    assertThat(c.config())
+        .isEqualTo(new LlamaConfig(5, 4, 6, 2, 2, 1, 2, 3, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2),
+            OptionalInt.empty(), "float32"));
     assertThat(c.tensors().get("model.embed_tokens.weight")).isEqualTo(from(0, 20));
     assertThat(c.tensors().get("model.layers.1.input_layernorm.weight")).isEqualTo(from(24, 4));
     assertThat(c.tensors().get("model.layers.0.self_attn.v_proj.weight")).isEqualTo(from(76, 8));
@@ -99,7 +101,8 @@ class Llama2cTest {
       for (int n = Math.toIntExact(cut.length()) - 1; n >= 0; n--) {
         cut.setLength(n);
         assertThat(Llama2c.plausible(file)).isFalse();
-        assertThatThrownBy(() -> Llama2c.read(file)).as("cut to " + n + " bytes").isInstanceOf(InvalidInput.class).hasMessageContaining(file.toString());
+        assertThatThrownBy(() -> Llama2c.read(file)).as("cut to " + n + " bytes").isInstanceOf(InvalidInput.class)
+            .hasMessageContaining(file.toString());
       }
     }
   }
@@ -108,12 +111,14 @@ class Llama2cTest {
   void aFileWithBytesToSpareIsRefused() throws IOException {
     var file = counted(TINY, 286);
     Files.write(file, Arrays.copyOf(Files.readAllBytes(file), 28 + 4 * 286 + 1));
-    assertThatThrownBy(() -> Llama2c.read(file)).isInstanceOf(InvalidInput.class).hasMessageContainingAll("has 1173 bytes", "asks for 1172");
+    assertThatThrownBy(() -> Llama2c.read(file)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll("has 1173 bytes", "asks for 1172");
   }
 
   @ParameterizedTest
   @CsvSource({
-      "0,0", "0,-4", "0,2147483647", "0,-2147483648", "0,5", "1,0", "1,-6", "1,2147483647", "2,0", "2,2147483647", "3,0", "3,-1", "3,4", "4,0", "4,2", "4,3", "5,0",
+      "0,0", "0,-4", "0,2147483647", "0,-2147483648", "0,5", "1,0", "1,-6", "1,2147483647", "2,0", "2,2147483647", "3,0", "3,-1",
+      "3,4", "4,0", "4,2", "4,3", "5,0",
       "5,2147483647", "5,-2147483648", "6,0", "6,-1", "6,2147483647"})
   void headersThatContradictTheFileAreRefused(int at, int value) throws IOException {
     var file = counted(changed(at, value), 286);
@@ -124,7 +129,8 @@ class Llama2cTest {
   @Test
   void laterVersionsAreNamed() throws IOException {
     var file = counted(new int[] {0x616b3432, 1, 4, 6, 2, 2, 1}, 286);
-    assertThatThrownBy(() -> Llama2c.read(file)).isInstanceOf(InvalidInput.class).hasMessageContainingAll("version 1", "--version 0");
+    assertThatThrownBy(() -> Llama2c.read(file)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll("version 1", "--version 0");
   }
 
   @Test

@@ -48,7 +48,8 @@ class LlamaConfigTest {
   }
 
   private void refused(String json, String... words) {
-    assertThatThrownBy(() -> read(json)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words).hasMessageContainingAll(folder.toString(), "---> ");
+    assertThatThrownBy(() -> read(json)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words)
+        .hasMessageContainingAll(folder.toString(), "---> ");
   }
 
   @Test
@@ -57,7 +58,8 @@ class LlamaConfigTest {
     assertThat(c)
         .isEqualTo(
             new LlamaConfig(
-                32000, 4096, 11008, 32, 32, 32, 128, 4096, 1e-5, 10000, 1, false, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float16"));
+                32000, 4096, 11008, 32, 32, 32, 128, 4096, 1e-5, 10000, 1, false, OptionalInt.of(1), List.of(2),
+                OptionalInt.empty(), "float16"));
     assertThat(c.parameters()).isEqualTo(6_738_415_616L);
   }
 
@@ -66,7 +68,9 @@ class LlamaConfigTest {
     var file = Path.of(System.getProperty("llm.data", "../shared/data"), "stories260k/hf/config.json");
     assumeTrue(Files.exists(file), "skipped: " + file + " is not here");
     var c = LlamaConfig.read(file);
-    assertThat(c).isEqualTo(new LlamaConfig(512, 64, 172, 5, 8, 4, 8, 512, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32"));
+    assertThat(c)
+        .isEqualTo(new LlamaConfig(512, 64, 172, 5, 8, 4, 8, 512, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2),
+            OptionalInt.empty(), "float32"));
     assertThat(c.parameters()).isEqualTo(260_032);
   }
 
@@ -81,7 +85,8 @@ class LlamaConfigTest {
       "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"linear\", \"factor\": 8} | 10000 | 8",
       "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": 8.5} | 10000 | 8.5",
       "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"default\"} | 10000 | 1"})
-  void rotarySettingsAreFoundWhereEitherVersionKeepsThem(String a, String av, String b, String bv, double theta, double scale) throws IOException {
+  void rotarySettingsAreFoundWhereEitherVersionKeepsThem(String a, String av, String b, String bv, double theta,
+      double scale) throws IOException {
     var c = read(changed(a, av, b, bv));
     assertThat(c.ropeTheta()).isEqualTo(theta);
     assertThat(c.ropeScale()).isEqualTo(scale);
@@ -110,7 +115,8 @@ class LlamaConfigTest {
 
   @Test
   void idsThatEndASequenceMayBeOneSeveralOrNone() throws IOException {
-    assertThat(read(changed("vocab_size", "128256", "eos_token_id", "[128001, 128008, 128009]")).eos()).containsExactly(128001, 128008, 128009);
+    assertThat(read(changed("vocab_size", "128256", "eos_token_id", "[128001, 128008, 128009]")).eos())
+        .containsExactly(128001, 128008, 128009);
     assertThat(read(changed("eos_token_id", "null")).eos()).isEmpty();
     assertThat(read(changed("eos_token_id", "-")).eos()).isEmpty();
     assertThat(read(changed("bos_token_id", "-")).bos()).isEmpty();
@@ -153,16 +159,20 @@ class LlamaConfigTest {
 
   @ParameterizedTest
   @ValueSource(strings = {
-      "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"})
+      "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+      "head_dim", "max_position_embeddings"})
   void sizesOfTheWrongKindAreRefusedByName(String key) throws IOException {
-    for (var value : List.of("0", "-1", "2147483647", "2147483648", "99999999999999999999", "1e3", "4096.0", "\"4096\"", "[4096]", "{}", "true")) {
+    for (var value : List.of("0", "-1", "2147483647", "2147483648", "99999999999999999999", "1e3", "4096.0", "\"4096\"",
+        "[4096]", "{}", "true")) {
       refused(changed(key, value), "is ");
     }
-    for (var value : List.of("\"4096\"", "true", "4096.5")) refused(changed(key, value), key + " is " + value, "nothing is assumed for it");
+    for (var value : List.of("\"4096\"", "true", "4096.5")) refused(changed(key, value), key + " is " + value,
+        "nothing is assumed for it");
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "rms_norm_eps"})
+  @ValueSource(strings = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+      "max_position_embeddings", "rms_norm_eps"})
   void nothingThatChangesResultsIsFilledFromDefaults(String key) throws IOException {
     refused(changed(key, "-"), "config.json: " + key + " is missing");
     refused(changed(key, "null"), "config.json: " + key + " is null");
@@ -170,18 +180,24 @@ class LlamaConfigTest {
 
   @ParameterizedTest
   @CsvSource(delimiter = '|', value = {
-      "rms_norm_eps | \"1e-5\"", "rms_norm_eps | -1e-5", "rms_norm_eps | 1", "rms_norm_eps | 1e999", "rope_theta | \"10000\"", "rope_theta | 0",
-      "rope_theta | -5", "rope_theta | 1e999", "rope_theta | 1e40", "rope_scaling | 2", "rope_scaling | \"linear\"", "rope_scaling | [\"linear\"]",
-      "rope_scaling | {\"type\": \"linear\"}", "rope_scaling | {\"type\": \"linear\", \"factor\": \"2\"}", "rope_scaling | {\"type\": \"linear\", \"factor\": 0}",
-      "rope_scaling | {\"type\": \"linear\", \"factor\": -2}", "rope_scaling | {\"type\": \"linear\", \"factor\": 1e999}", "rope_scaling | {\"type\": 3}",
-      "rope_parameters | \"default\"", "rope_parameters | {\"rope_theta\": \"x\"}", "tie_word_embeddings | \"yes\"", "tie_word_embeddings | 1",
+      "rms_norm_eps | \"1e-5\"", "rms_norm_eps | -1e-5", "rms_norm_eps | 1", "rms_norm_eps | 1e999", "rope_theta | \"10000\"",
+      "rope_theta | 0",
+      "rope_theta | -5", "rope_theta | 1e999", "rope_theta | 1e40", "rope_scaling | 2", "rope_scaling | \"linear\"",
+      "rope_scaling | [\"linear\"]",
+      "rope_scaling | {\"type\": \"linear\"}", "rope_scaling | {\"type\": \"linear\", \"factor\": \"2\"}",
+      "rope_scaling | {\"type\": \"linear\", \"factor\": 0}",
+      "rope_scaling | {\"type\": \"linear\", \"factor\": -2}", "rope_scaling | {\"type\": \"linear\", \"factor\": 1e999}",
+      "rope_scaling | {\"type\": 3}",
+      "rope_parameters | \"default\"", "rope_parameters | {\"rope_theta\": \"x\"}", "tie_word_embeddings | \"yes\"",
+      "tie_word_embeddings | 1",
       "attention_bias | \"false\"", "attention_bias | 0", "hidden_act | 3", "model_type | [\"llama\"]"})
   void valuesOfTheWrongKindAreNeverTakenForDefaults(String key, String value) throws IOException {
     refused(changed(key, value), "expected ");
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"", " ", "{", "[]", "null", "3", "\"llama\"", "{}{}", "{\"model_type\": \"llama\"", "{\"rms_norm_eps\": NaN}", "\uFEFF{}"})
+  @ValueSource(strings = {"", " ", "{", "[]", "null", "3", "\"llama\"", "{}{}", "{\"model_type\": \"llama\"",
+      "{\"rms_norm_eps\": NaN}", "\uFEFF{}"})
   void whatIsNoJsonObjectIsRefused(String content) {
     refused(content, "config.json");
   }
@@ -194,9 +210,11 @@ class LlamaConfigTest {
   @Test
   void bytesThatAreNotUtf8AreRefused() throws IOException {
     Files.write(folder.resolve("config.json"), new byte[] {'{', '"', (byte) 0xe9, '"', ':', '1', '}'});
-    assertThatThrownBy(() -> LlamaConfig.read(folder.resolve("config.json"))).isInstanceOf(InvalidInput.class).hasMessageContaining("not UTF-8");
+    assertThatThrownBy(() -> LlamaConfig.read(folder.resolve("config.json"))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("not UTF-8");
     assertThatThrownBy(() -> LlamaConfig.read(folder)).isInstanceOf(InvalidInput.class).hasMessageContaining("there is no file");
-    assertThatThrownBy(() -> LlamaConfig.read(folder.resolve("none.json"))).isInstanceOf(InvalidInput.class).hasMessageContaining("none.json");
+    assertThatThrownBy(() -> LlamaConfig.read(folder.resolve("none.json"))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("none.json");
   }
 
   @Test
@@ -208,8 +226,10 @@ class LlamaConfigTest {
   void whatIsWrittenIsReadBackEqual() throws IOException {
     for (var c : List.of(
         read(LLAMA_2),
-        new LlamaConfig(512, 64, 172, 5, 8, 4, 16, 512, 1e-6, 500000, 4.5, true, OptionalInt.empty(), List.of(), OptionalInt.empty(), "bfloat16"),
-        new LlamaConfig(512, 64, 172, 5, 8, 8, 8, 512, 0, 1, 0.5, false, OptionalInt.of(0), List.of(3, 2, 7), OptionalInt.of(4), "float32"))) {
+        new LlamaConfig(512, 64, 172, 5, 8, 4, 16, 512, 1e-6, 500000, 4.5, true, OptionalInt.empty(), List.of(),
+            OptionalInt.empty(), "bfloat16"),
+        new LlamaConfig(512, 64, 172, 5, 8, 8, 8, 512, 0, 1, 0.5, false, OptionalInt.of(0), List.of(3, 2, 7), OptionalInt.of(4),
+            "float32"))) {
       assertThat(read(c.toJson())).isEqualTo(c);
     }
     assertThat(read(LLAMA_2).stored("bfloat16").dtype()).isEqualTo("bfloat16");
@@ -236,7 +256,8 @@ class LlamaConfigTest {
     Files.writeString(beside, read(changed("eos_token_id", "5")).generationJson());
     assertThat(read(changed("eos_token_id", "-")).eos()).containsExactly(5);
     Files.writeString(beside, "{\"eos_token_id\": 32000}");
-    assertThatThrownBy(() -> read(LLAMA_2)).isInstanceOf(InvalidInput.class).hasMessageContainingAll("generation_config.json", "eos_token_id is 32000");
+    assertThatThrownBy(() -> read(LLAMA_2)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll("generation_config.json", "eos_token_id is 32000");
     Files.writeString(beside, "{");
     assertThatThrownBy(() -> read(LLAMA_2)).isInstanceOf(InvalidInput.class).hasMessageContaining("generation_config.json");
   }

@@ -41,12 +41,14 @@ class ModelFilesTest {
   }
 
   private void refused(String... words) {
-    assertThatThrownBy(() -> ModelFiles.open(folder)).isInstanceOf(InvalidInput.class).hasMessageContaining(folder.toString()).hasMessageContainingAll(words);
+    assertThatThrownBy(() -> ModelFiles.open(folder)).isInstanceOf(InvalidInput.class).hasMessageContaining(folder.toString())
+        .hasMessageContainingAll(words);
   }
 
   @Test
   void shardsAreFilledUpToTheirSizeAndIndexed() throws IOException {
-    assertThat(index()).content().contains("\"total_size\" : 101", "\"a\" : \"" + FIRST + "\"", "\"b\" : \"" + FIRST + "\"", "\"c\" : \"" + SECOND + "\"");
+    assertThat(index()).content().contains("\"total_size\" : 101", "\"a\" : \"" + FIRST + "\"", "\"b\" : \"" + FIRST + "\"",
+        "\"c\" : \"" + SECOND + "\"");
     try (var files = ModelFiles.open(folder); var list = Files.list(folder)) {
       assertThat(files.entries().keySet()).containsExactlyInAnyOrder("a", "b", "c");
       assertThat(list).hasSize(3);
@@ -100,7 +102,8 @@ class ModelFilesTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"../x.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "a\\\\b.safetensors", "\\u0000", "C:x", "x y", "\\n"})
+  @ValueSource(strings = {"../x.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "a\\\\b.safetensors", "\\u0000",
+      "C:x", "x y", "\\n"})
   void anIndexThatLeavesTheFolderIsRefused(String shard) throws IOException {
     Safetensors.write(folder.resolveSibling("x.safetensors"), List.of(item("a", 60)));
     index("{\"weight_map\":{\"a\":\"" + shard + "\"}}");
@@ -109,8 +112,10 @@ class ModelFilesTest {
 
   @ParameterizedTest
   @ValueSource(strings = {
-      "", "{", "[]", "null", "{}", "{\"weight_map\":null}", "{\"weight_map\":[]}", "{\"weight_map\":{}}", "{\"weight_map\":{\"a\":1}}",
-      "{\"weight_map\":{\"a\":null}}", "{\"weight_map\":{\"a\":[\"model-00001-of-00002.safetensors\"]}}", "{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}"})
+      "", "{", "[]", "null", "{}", "{\"weight_map\":null}", "{\"weight_map\":[]}", "{\"weight_map\":{}}",
+      "{\"weight_map\":{\"a\":1}}",
+      "{\"weight_map\":{\"a\":null}}", "{\"weight_map\":{\"a\":[\"model-00001-of-00002.safetensors\"]}}",
+      "{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}"})
   void anIndexThatIsNoneIsRefused(String content) throws IOException {
     index(content);
     refused("model.safetensors.index.json", "---> ");
@@ -123,12 +128,15 @@ class ModelFilesTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "adapter_model.bin", "consolidated.00.pth", "model.pt", "last.ckpt"})
+  @ValueSource(strings = {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "adapter_model.bin", "consolidated.00.pth",
+      "model.pt", "last.ckpt"})
   void picklesAreRefusedWithAWayOut(String name) throws IOException {
     var other = Files.createDirectory(folder.resolve("other"));
     var file = Files.write(other.resolve(name), new byte[] {(byte) 0x80, 2});
-    assertThatThrownBy(() -> ModelFiles.refusePickle(file)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(name, "pickle", "use safetensors");
-    assertThatThrownBy(() -> ModelFiles.open(other)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(name, "use safetensors");
+    assertThatThrownBy(() -> ModelFiles.refusePickle(file)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(name, "pickle", "use safetensors");
+    assertThatThrownBy(() -> ModelFiles.open(other)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(name, "use safetensors");
   }
 
   @Test
@@ -143,7 +151,8 @@ class ModelFilesTest {
   void aFolderWithoutAModelSaysWhatWasLookedFor() throws IOException {
     var other = Files.createDirectory(folder.resolve("other"));
     for (var place : List.of(other, folder.resolve("nowhere"))) {
-      assertThatThrownBy(() -> ModelFiles.open(place)).isInstanceOf(InvalidInput.class).hasMessageContainingAll("model.safetensors", "index.json", "Hugging Face");
+      assertThatThrownBy(() -> ModelFiles.open(place)).isInstanceOf(InvalidInput.class)
+          .hasMessageContainingAll("model.safetensors", "index.json", "Hugging Face");
     }
   }
 }

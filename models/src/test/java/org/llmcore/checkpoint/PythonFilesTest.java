@@ -54,7 +54,8 @@ class PythonFilesTest {
   /// What a program prints as JSON; the test's folder is its working directory.
   private JsonNode python(String program) throws IOException, InterruptedException {
     var errors = folder.resolve("errors");
-    var process = new ProcessBuilder(System.getProperty("llm.peers"), "-c", program).directory(folder.toFile()).redirectError(errors.toFile()).start();
+    var process = new ProcessBuilder(System.getProperty("llm.peers"), "-c", program).directory(folder.toFile())
+        .redirectError(errors.toFile()).start();
     var said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     assertThat(process.waitFor()).as(Files.readString(errors)).isZero();
     return JSON.readTree(said.isBlank() ? "null" : said);
@@ -64,7 +65,8 @@ class PythonFilesTest {
     try (var region = Region.growing("test")) {
       var p = Pass.inference(device, region);
       var tokens = Tokens.of(p, IDS);
-      return decoder.logits(p, decoder.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())).toFloats();
+      return decoder.logits(p, decoder.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>()))
+          .toFloats();
     }
   }
 
@@ -102,8 +104,10 @@ class PythonFilesTest {
   void modelsThatWeSaveGiveTheSameLogitsInTransformers() throws IOException, InterruptedException {
     var words = BpeTrainer.train(List.of("select name from users"), 280);
     var configs = List.of(
-        new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-5, 500000, 4, true, OptionalInt.of(1), List.of(2, 3), OptionalInt.of(0), "float32"),
-        new LlamaConfig(300, 16, 24, 2, 4, 4, 4, 32, 1e-6, 10000, 1, false, OptionalInt.empty(), List.of(), OptionalInt.empty(), "float32"));
+        new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-5, 500000, 4, true, OptionalInt.of(1), List.of(2, 3), OptionalInt.of(0),
+            "float32"),
+        new LlamaConfig(300, 16, 24, 2, 4, 4, 4, 32, 1e-6, 10000, 1, false, OptionalInt.empty(), List.of(), OptionalInt.empty(),
+            "float32"));
     for (int i = 0; i < 2; i++) {
       try (var model = LanguageModel.scratch(device, configs.get(i), words, Precision.F32, 1)) {
         model.save(folder.resolve("m" + i), i == 0 ? 4000 : 1L << 30);
@@ -133,9 +137,11 @@ class PythonFilesTest {
         C(**base, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 500000.0}).save_pretrained("c2")
         """);
     assertThat(LlamaConfig.read(folder.resolve("c0/config.json")))
-        .isEqualTo(new LlamaConfig(300, 16, 24, 2, 4, 4, 4, 32, 1e-6, 10000, 1, false, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32"));
+        .isEqualTo(new LlamaConfig(300, 16, 24, 2, 4, 4, 4, 32, 1e-6, 10000, 1, false, OptionalInt.of(1), List.of(2),
+            OptionalInt.empty(), "float32"));
     assertThat(LlamaConfig.read(folder.resolve("c1/config.json")))
-        .isEqualTo(new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-6, 10000, 1, true, OptionalInt.of(1), List.of(2, 5), OptionalInt.of(0), "bfloat16"));
+        .isEqualTo(new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-6, 10000, 1, true, OptionalInt.of(1), List.of(2, 5),
+            OptionalInt.of(0), "bfloat16"));
     assertThat(LlamaConfig.read(folder.resolve("c2/config.json")).ropeTheta()).isEqualTo(500000);
     assertThat(LlamaConfig.read(folder.resolve("c2/config.json")).ropeScale()).isEqualTo(4);
   }
@@ -152,7 +158,8 @@ class PythonFilesTest {
   @Test
   void adaptersOfPeftTargetTheSameModulesWithTheSameScaleAndLogits() throws IOException, InterruptedException {
     var words = BpeTrainer.train(List.of("select name from users"), 280);
-    var config = new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(300, 16, 24, 2, 4, 2, 8, 32, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2),
+        OptionalInt.empty(), "float32");
     try (var model = LanguageModel.scratch(device, config, words, Precision.F32, 1);
         var region = Region.growing("adapters")) {
       model.save(folder.resolve("base"), 1L << 30);
@@ -191,7 +198,8 @@ class PythonFilesTest {
             with torch.no_grad(): out.append({"scales": scales, "logits": m(torch.tensor([%s])).logits[0].flatten().tolist()})
           print(json.dumps(out))
           """.formatted(VARIANTS.size(), Arrays.toString(IDS)));
-      for (int i = 0; i < VARIANTS.size(); i++) agrees(PeftAdapter.load(device, model.decoder(), folder.resolve("b" + i), region), back.get(i));
+      for (int i = 0; i < VARIANTS.size(); i++) agrees(PeftAdapter.load(device, model.decoder(), folder.resolve("b" + i),
+          region), back.get(i));
     }
   }
 
@@ -210,7 +218,8 @@ class PythonFilesTest {
   @Test
   void everyKeyWeWriteIsOneThatPeftKnowsWithTheValueItWouldWrite() throws IOException, InterruptedException {
     Files.createDirectory(folder.resolve("c"));
-    var ours = new LoraConfig(4, 16, 0.1, List.of("q_proj"), false, true, Map.of("q_proj", 2), Map.of("q_proj", 3.0), "some/base", List.of()).toJson();
+    var ours = new LoraConfig(4, 16, 0.1, List.of("q_proj"), false, true, Map.of("q_proj", 2), Map.of("q_proj", 3.0),
+        "some/base", List.of()).toJson();
     Files.writeString(folder.resolve("c/adapter_config.json"), ours);
     python("""
         import warnings; warnings.simplefilter("error")

@@ -25,7 +25,8 @@ class SafetensorsTest {
   private static final Path SAMPLES = Path.of(System.getProperty("llm.data", "../shared/data"), "safetensors");
   private static final List<String> BYTE_WISE =
       List.of(
-          "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32", "U32", "F32",
+          "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32",
+              "U32", "F32",
           "C64", "F64", "I64", "U64");
 
   @TempDir private Path folder;
@@ -144,9 +145,12 @@ class SafetensorsTest {
     Safetensors.write(
         file,
         List.of(
-            new Safetensors.Item("u", "U8", new int[] {3}, bytes(1, 2, 3)), new Safetensors.Item("b", "F16", new int[] {1}, bytes(4, 5)),
-            new Safetensors.Item("c", "BF16", new int[] {1}, bytes(6, 7)), new Safetensors.Item("a", "BF16", new int[] {1}, bytes(8, 9)),
-            new Safetensors.Item("i", "I64", new int[] {}, bytes(1, 1, 1, 1, 1, 1, 1, 1)), new Safetensors.Item("f", "F64", new int[] {1}, bytes(2, 2, 2, 2, 2, 2, 2, 2))));
+            new Safetensors.Item("u", "U8", new int[] {3}, bytes(1, 2, 3)),
+                new Safetensors.Item("b", "F16", new int[] {1}, bytes(4, 5)),
+            new Safetensors.Item("c", "BF16", new int[] {1}, bytes(6, 7)),
+                new Safetensors.Item("a", "BF16", new int[] {1}, bytes(8, 9)),
+            new Safetensors.Item("i", "I64", new int[] {}, bytes(1, 1, 1, 1, 1, 1, 1, 1)),
+                new Safetensors.Item("f", "F64", new int[] {1}, bytes(2, 2, 2, 2, 2, 2, 2, 2))));
     var header =
         "{\"__metadata__\":{\"format\":\"pt\"},\"i\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]},"
             + "\"f\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[8,16]},\"a\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[16,18]},"
@@ -175,12 +179,18 @@ class SafetensorsTest {
 
   @Test
   void aTensorThatContradictsItselfIsNotWritten() {
-    assertThatThrownBy(() -> new Safetensors.Item("t", "F32", new int[] {2}, bytes(1, 2, 3, 4))).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("F32[2] has 4 bytes");
-    assertThatThrownBy(() -> new Safetensors.Item("t", "F31", new int[] {1}, bytes(1, 2, 3, 4))).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("F31");
-    assertThatThrownBy(() -> new Safetensors.Item("t", "F32", new int[] {-1, -1}, bytes(1, 2, 3, 4))).isInstanceOf(IllegalArgumentException.class);
-    assertThatThrownBy(() -> new Safetensors.Item("__metadata__", "U8", new int[] {1}, bytes(1))).isInstanceOf(IllegalArgumentException.class);
-    var twice = List.of(new Safetensors.Item("t", "U8", new int[] {1}, bytes(1)), new Safetensors.Item("t", "U8", new int[] {1}, bytes(2)));
-    assertThatThrownBy(() -> Safetensors.write(folder.resolve("twice"), twice)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("named t");
+    assertThatThrownBy(() -> new Safetensors.Item("t", "F32", new int[] {2}, bytes(1, 2, 3, 4)))
+        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("F32[2] has 4 bytes");
+    assertThatThrownBy(() -> new Safetensors.Item("t", "F31", new int[] {1}, bytes(1, 2, 3, 4)))
+        .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("F31");
+    assertThatThrownBy(() -> new Safetensors.Item("t", "F32", new int[] {-1, -1}, bytes(1, 2, 3, 4)))
+        .isInstanceOf(IllegalArgumentException.class);
+    assertThatThrownBy(() -> new Safetensors.Item("__metadata__", "U8", new int[] {1}, bytes(1)))
+        .isInstanceOf(IllegalArgumentException.class);
+    var twice = List.of(new Safetensors.Item("t", "U8", new int[] {1}, bytes(1)),
+        new Safetensors.Item("t", "U8", new int[] {1}, bytes(2)));
+    assertThatThrownBy(() -> Safetensors.write(folder.resolve("twice"), twice)).isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("named t");
     assertThat(folder.resolve("twice")).doesNotExist();
   }
 }

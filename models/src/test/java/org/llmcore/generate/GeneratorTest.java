@@ -107,14 +107,19 @@ class GeneratorTest {
           int[] counts = {Math.min(1 + random.nextInt(9), 40 - done[0]), Math.min(1 + random.nextInt(6), 29 - done[1])};
           var running = counts[1] == 0 ? sequences.subList(0, 1) : sequences;
           if (counts[1] == 0) counts = new int[] {counts[0]};
-          var ids = IntStream.concat(Arrays.stream(first, done[0], done[0] + counts[0]), counts.length == 1 ? IntStream.empty() : Arrays.stream(second, done[1], done[1] + counts[1])).toArray();
-          var positions = IntStream.concat(IntStream.range(done[0], done[0] + counts[0]), counts.length == 1 ? IntStream.empty() : IntStream.range(done[1], done[1] + counts[1])).toArray();
+          var ids = IntStream.concat(Arrays.stream(first, done[0], done[0] + counts[0]), counts.length == 1 ? IntStream.empty()
+              : Arrays.stream(second, done[1], done[1] + counts[1])).toArray();
+          var positions = IntStream.concat(IntStream.range(done[0], done[0] + counts[0]), counts.length == 1 ? IntStream.empty()
+              : IntStream.range(done[1], done[1] + counts[1])).toArray();
           var at = cache.append(p, running, counts);
-          Tensor hidden = model.decoder().hidden(p, new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts()), new Mixing.Cached(cache, at), false, new ArrayList<>());
+          Tensor hidden = model.decoder().hidden(p, new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts()),
+              new Mixing.Cached(cache, at), false, new ArrayList<>());
           var found = model.decoder().logits(p, hidden).toFloats();
           int v = TinyModel.VOCABULARY;
-          assertThat(Arrays.copyOf(found, counts[0] * v)).isEqualTo(Arrays.copyOfRange(a, done[0] * v, (done[0] + counts[0]) * v));
-          if (counts.length == 2) assertThat(Arrays.copyOfRange(found, counts[0] * v, found.length)).isEqualTo(Arrays.copyOfRange(b, done[1] * v, (done[1] + counts[1]) * v));
+          assertThat(Arrays.copyOf(found, counts[0] * v))
+              .isEqualTo(Arrays.copyOfRange(a, done[0] * v, (done[0] + counts[0]) * v));
+          if (counts.length == 2) assertThat(Arrays.copyOfRange(found, counts[0] * v, found.length))
+              .isEqualTo(Arrays.copyOfRange(b, done[1] * v, (done[1] + counts[1]) * v));
         }
         sequences.forEach(KvCache.Sequence::close);
         assertThat(cache.freePages()).isEqualTo(2 * (48 + page - 1) / page + 2);
@@ -127,8 +132,12 @@ class GeneratorTest {
     try (var model = TinyModel.open(Precision.F32, 5);
         var generator = generator(model, 2, TinyModel.CONTEXT)) {
       int[] prompt = {1, 20, 30};
-      var seeds = LongStream.range(0, 20).mapToObj(s -> Arrays.toString(generator.generate(request(prompt, 20, new Sampling(1.5, 0, 1, 0, 1, s))).ids())).toList();
-      var again = LongStream.range(0, 20).mapToObj(s -> Arrays.toString(generator.generate(request(prompt, 20, new Sampling(1.5, 0, 1, 0, 1, s))).ids())).toList();
+      var seeds = LongStream.range(0, 20)
+          .mapToObj(s -> Arrays.toString(generator.generate(request(prompt, 20, new Sampling(1.5, 0, 1, 0, 1, s))).ids()))
+          .toList();
+      var again = LongStream.range(0, 20)
+          .mapToObj(s -> Arrays.toString(generator.generate(request(prompt, 20, new Sampling(1.5, 0, 1, 0, 1, s))).ids()))
+          .toList();
       assertThat(again).isEqualTo(seeds);
       assertThat(seeds).doesNotHaveDuplicates();
     }
@@ -190,7 +199,8 @@ class GeneratorTest {
         assertThat(g.ids()).isEqualTo(Arrays.copyOf(story.ids(), g.ids().length));
       }
       assertThat(generator.generate(request(story.prompt(), 30, WARM, "never said", text + "!")).text()).isEqualTo(text);
-      assertThatThrownBy(() -> request(new int[] {1}, 3, WARM, "a", "")).isInstanceOf(InvalidInput.class).hasMessageContaining("empty");
+      assertThatThrownBy(() -> request(new int[] {1}, 3, WARM, "a", "")).isInstanceOf(InvalidInput.class)
+          .hasMessageContaining("empty");
     }
   }
 
@@ -201,16 +211,19 @@ class GeneratorTest {
         try (var generator = generator(model, 2, context)) {
           for (int length : new int[] {1, context - 1, context}) {
             if (length < 1) continue;
-            var requests = List.of(request(TinyModel.prompt(new Random(1), length), 100, WARM), request(TinyModel.prompt(new Random(2), context), 100, WARM));
+            var requests = List.of(request(TinyModel.prompt(new Random(1), length), 100, WARM),
+                request(TinyModel.prompt(new Random(2), context), 100, WARM));
             var found = generator.generate(requests);
             for (int i = 0; i < 2; i++) assertThat(found.get(i).ids()).isEqualTo(byFullPasses(model, requests.get(i), context));
             assertThat(found.get(1).ids()).hasSize(1);
           }
           assertThatThrownBy(() -> generator.generate(request(TinyModel.prompt(new Random(1), context + 1), 1, WARM)))
-              .isInstanceOf(InvalidInput.class).hasMessageContainingAll("prompt has " + (context + 1) + " tokens", "context is " + context);
+              .isInstanceOf(InvalidInput.class).hasMessageContainingAll("prompt has " + (context + 1) + " tokens", "context is "
+                  + context);
         }
       }
-      assertThatThrownBy(() -> generator(model, 1, TinyModel.CONTEXT + 1)).isInstanceOf(InvalidInput.class).hasMessageContaining("context of 49");
+      assertThatThrownBy(() -> generator(model, 1, TinyModel.CONTEXT + 1)).isInstanceOf(InvalidInput.class)
+          .hasMessageContaining("context of 49");
       assertThatThrownBy(() -> generator(model, 1, 0)).isInstanceOf(InvalidInput.class);
       assertThatThrownBy(() -> generator(model, 0, 1)).isInstanceOf(IllegalArgumentException.class);
     }
@@ -223,7 +236,8 @@ class GeneratorTest {
       int known = model.tokenizer().size();
       assertThat(known).isEqualTo(TinyModel.VOCABULARY - 4);
       for (int id : new int[] {-1, known, TinyModel.VOCABULARY, Integer.MAX_VALUE}) {
-        assertThatThrownBy(() -> generator.generate(request(new int[] {1, id}, 1, WARM))).isInstanceOf(InvalidInput.class).hasMessageContaining("id " + id);
+        assertThatThrownBy(() -> generator.generate(request(new int[] {1, id}, 1, WARM))).isInstanceOf(InvalidInput.class)
+            .hasMessageContaining("id " + id);
       }
       for (int seed = 0; seed < 20; seed++) {
         var ids = generator.generate(request(new int[] {1, 5}, 30, new Sampling(100, 0, 1, 0, 1, seed))).ids();

@@ -21,12 +21,15 @@ class SamplingTest {
   }
 
   /// Draws with many seeds must have these frequencies, up to five standard deviations; what has probability 0 is never drawn.
-  private static void drawn(double temperature, int topK, double topP, double minP, double penalty, int[] seen, double... probabilities) {
+  private static void drawn(double temperature, int topK, double topP, double minP, double penalty, int[] seen,
+      double... probabilities) {
     var counts = new int[probabilities.length];
-    for (int seed = 0; seed < DRAWS; seed++) counts[new Sampling(temperature, topK, topP, minP, penalty, seed).choose(logits(), seen)]++;
+    for (int seed = 0; seed < DRAWS; seed++) counts[new Sampling(temperature, topK, topP, minP, penalty, seed)
+        .choose(logits(), seen)]++;
     for (int i = 0; i < counts.length; i++) {
       double p = probabilities[i];
-      assertThat(Math.abs(counts[i] - DRAWS * p)).as("id " + i + " of " + Arrays.toString(counts)).isLessThanOrEqualTo(5 * Math.sqrt(DRAWS * p * (1 - p)) + 1e-9);
+      assertThat(Math.abs(counts[i] - DRAWS * p)).as("id " + i + " of " + Arrays.toString(counts))
+          .isLessThanOrEqualTo(5 * Math.sqrt(DRAWS * p * (1 - p)) + 1e-9);
     }
   }
 
@@ -73,7 +76,8 @@ class SamplingTest {
     drawn(1, 0, 1, 0.4, 1, new int[] {1}, 1 / 3.0, 0, 2 / 3.0, 0);
     drawn(1, 0, 1, 0.25, 1, new int[] {1}, 0.25 / 0.9, 0, 0.5 / 0.9, 0.15 / 0.9);
     // √p: √(0.15/0.5) is 0.55
-    drawn(2, 0, 1, 0.6, 1, new int[] {1}, Math.sqrt(0.25) / (Math.sqrt(0.25) + Math.sqrt(0.5)), 0, Math.sqrt(0.5) / (Math.sqrt(0.25) + Math.sqrt(0.5)), 0);
+    drawn(2, 0, 1, 0.6, 1, new int[] {1}, Math.sqrt(0.25) / (Math.sqrt(0.25) + Math.sqrt(0.5)), 0,
+        Math.sqrt(0.5) / (Math.sqrt(0.25) + Math.sqrt(0.5)), 0);
   }
 
   @Test
@@ -104,7 +108,8 @@ class SamplingTest {
       for (int i = 0; i < logits.length; i++) logits[i] = random.nextInt(8) - 4 + (round % 2 == 0 ? 0 : random.nextFloat());
       int greatest = Sampling.GREEDY.choose(logits.clone(), new int[] {0});
       assertThat(logits[greatest]).isEqualTo(max(logits));
-      assertThat(new Sampling(0.1 + random.nextDouble() * 9, 1, 1, 0, 1, round).choose(logits.clone(), new int[] {0})).isEqualTo(greatest);
+      assertThat(new Sampling(0.1 + random.nextDouble() * 9, 1, 1, 0, 1, round).choose(logits.clone(), new int[] {0}))
+          .isEqualTo(greatest);
       assertThat(new Sampling(0, 5, 0.5, 0.5, 1, round).choose(logits.clone(), new int[] {0})).isEqualTo(greatest);
     }
   }
@@ -145,7 +150,8 @@ class SamplingTest {
   @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY})
   void logitsOfADamagedModelAreRefusedInsteadOfChosenFrom(float damage) {
     for (var sampling : new Sampling[] {Sampling.GREEDY, new Sampling(1, 0, 0.9, 0, 1, 3)}) {
-      assertThatThrownBy(() -> sampling.choose(new float[] {1, damage, 2}, new int[] {0})).isInstanceOf(InvalidInput.class).hasMessageContaining("damaged");
+      assertThatThrownBy(() -> sampling.choose(new float[] {1, damage, 2}, new int[] {0})).isInstanceOf(InvalidInput.class)
+          .hasMessageContaining("damaged");
     }
     float never = Float.NEGATIVE_INFINITY;
     assertThatThrownBy(() -> Sampling.GREEDY.choose(new float[] {never, never}, new int[] {0})).isInstanceOf(InvalidInput.class);
@@ -161,6 +167,7 @@ class SamplingTest {
   }
 
   private static void refused(String name, double temperature, int topK, double topP, double minP, double penalty) {
-    assertThatThrownBy(() -> new Sampling(temperature, topK, topP, minP, penalty, 0)).isInstanceOf(InvalidInput.class).hasMessageContaining(name);
+    assertThatThrownBy(() -> new Sampling(temperature, topK, topP, minP, penalty, 0)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining(name);
   }
 }

@@ -29,7 +29,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 class LanguageModelTest {
   private static final LlamaConfig TINY =
-      new LlamaConfig(300, 8, 12, 2, 2, 1, 6, 16, 1e-5, 10000, 2, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+      new LlamaConfig(300, 8, 12, 2, 2, 1, 6, 16, 1e-5, 10000, 2, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(),
+          "float32");
 
   @TempDir private Path folder;
   private final Device device = new CpuDevice(true, 1);
@@ -49,7 +50,8 @@ class LanguageModelTest {
   }
 
   private void refused(String... words) {
-    assertThatThrownBy(() -> open(Precision.F32)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words).hasMessageContaining("---> ");
+    assertThatThrownBy(() -> open(Precision.F32)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words)
+        .hasMessageContaining("---> ");
   }
 
   private void config(String from, String to) throws IOException {
@@ -62,7 +64,9 @@ class LanguageModelTest {
   private void weights(UnaryOperator<List<Safetensors.Item>> change) throws IOException {
     var items = new ArrayList<Safetensors.Item>();
     try (var files = ModelFiles.open(saved)) {
-      files.entries().forEach((name, e) -> items.add(new Safetensors.Item(name, e.dtype(), e.shape(), MemorySegment.ofArray(e.data().toArray(ValueLayout.JAVA_BYTE)))));
+      files.entries()
+          .forEach((name, e) -> items.add(new Safetensors.Item(name, e.dtype(), e.shape(),
+          MemorySegment.ofArray(e.data().toArray(ValueLayout.JAVA_BYTE)))));
     }
     Files.delete(saved.resolve("model.safetensors"));
     ModelFiles.write(saved, change.apply(items), 1L << 30);
@@ -80,7 +84,8 @@ class LanguageModelTest {
             assertThat(again.config()).isEqualTo(TINY.stored(precision == Precision.F32 ? "float32" : "bfloat16"));
             assertThat(again.notes()).isEmpty();
             assertThat(again.tokenizer().encode("select users")).isEqualTo(words.encode("select users"));
-            again.decoder().parameters().map().forEach((name, w) -> assertThat(w.toFloats()).as(name).isEqualTo(model.decoder().parameters().map().get(name).toFloats()));
+            again.decoder().parameters().map().forEach((name, w) -> assertThat(w.toFloats()).as(name)
+                .isEqualTo(model.decoder().parameters().map().get(name).toFloats()));
           }
         }
       }
@@ -93,7 +98,8 @@ class LanguageModelTest {
       f32.decoder().parameters().map().forEach((name, w) -> {
         var exact = w.toFloats();
         var rounded = bf16.decoder().parameters().map().get(name).toFloats();
-        for (int i = 0; i < exact.length; i++) assertThat(Math.abs(rounded[i] - exact[i])).isLessThanOrEqualTo(Math.abs(exact[i]) / 256);
+        for (int i = 0; i < exact.length; i++) assertThat(Math.abs(rounded[i] - exact[i]))
+            .isLessThanOrEqualTo(Math.abs(exact[i]) / 256);
       });
     }
   }
@@ -141,7 +147,8 @@ class LanguageModelTest {
     Files.write(saved.resolve("pytorch_model.bin"), new byte[] {(byte) 0x80, 2});
     refused("pytorch_model.bin", "use safetensors");
     for (var path : List.of(saved.resolve("pytorch_model.bin"), saved.resolve("none"), Path.of("/"))) {
-      assertThatThrownBy(() -> LanguageModel.open(device, path, Optional.empty(), Precision.F32, false)).isInstanceOf(InvalidInput.class);
+      assertThatThrownBy(() -> LanguageModel.open(device, path, Optional.empty(), Precision.F32, false))
+          .isInstanceOf(InvalidInput.class);
     }
   }
 }

@@ -45,9 +45,11 @@ class PeftAdapterTest {
 
   @BeforeEach
   void anAdapterOfTwoRanks() {
-    var config = new LlamaConfig(16, 8, 12, 1, 2, 1, 4, 16, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(16, 8, 12, 1, 2, 1, 4, 16, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2),
+        OptionalInt.empty(), "float32");
     base = Decoder.carve(config, region, DType.F32, DType.F32, false);
-    var lora = new LoraConfig(2, 6, 0.25, List.of("q_proj", "down_proj"), false, true, Map.of("down_proj", 3), Map.of("q_proj", 5.0), "base", List.of());
+    var lora = new LoraConfig(2, 6, 0.25, List.of("q_proj", "down_proj"), false, true, Map.of("down_proj", 3),
+        Map.of("q_proj", 5.0), "base", List.of());
     saved = Lora.attach(base, lora, region);
     var random = new Random(3);
     saved.parameters().map().values().forEach(t -> {
@@ -69,7 +71,9 @@ class PeftAdapterTest {
   private void rewrite(Consumer<Map<String, Safetensors.Item>> change) {
     var items = new LinkedHashMap<String, Safetensors.Item>();
     try (var file = Safetensors.open(weights())) {
-      file.entries().forEach((name, e) -> items.put(name, new Safetensors.Item(name, e.dtype(), e.shape(), MemorySegment.ofArray(e.data().toArray(ValueLayout.JAVA_BYTE)))));
+      file.entries()
+          .forEach((name, e) -> items.put(name, new Safetensors.Item(name, e.dtype(), e.shape(),
+          MemorySegment.ofArray(e.data().toArray(ValueLayout.JAVA_BYTE)))));
     }
     change.accept(items);
     Safetensors.write(weights(), new ArrayList<>(items.values()));
@@ -83,7 +87,8 @@ class PeftAdapterTest {
 
   private void refused(String... words) {
     long before = region.used();
-    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words).hasMessageContaining("---> ");
+    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(words).hasMessageContaining("---> ");
     assertThat(region.used()).as("memory taken").isEqualTo(before);
   }
 
@@ -94,7 +99,8 @@ class PeftAdapterTest {
     try (var file = Safetensors.open(weights())) {
       assertThat(file.entries().values().stream().map(e -> e.name() + " " + e.describe()))
           .containsExactly(
-              DOWN + "lora_A.weight F32(3, 12)", DOWN + "lora_B.weight F32(8, 3)", Q + "lora_A.weight F32(2, 8)", Q + "lora_B.weight F32(8, 2)");
+              DOWN + "lora_A.weight F32(3, 12)", DOWN + "lora_B.weight F32(8, 3)", Q + "lora_A.weight F32(2, 8)", Q
+                  + "lora_B.weight F32(8, 2)");
       assertThat(file.metadata()).containsEntry("format", "pt");
       var b = file.get(Q + "lora_B.weight").toFloats();
       Tensor held = saved.parameters().map().get(Q + "lora_B.weight");
@@ -107,13 +113,17 @@ class PeftAdapterTest {
     var loaded = PeftAdapter.load(device, base, folder.resolve("a"), region);
     assertThat(loaded.config()).isEqualTo(saved.config());
     assertThat(loaded.parameters().map().keySet()).isEqualTo(saved.parameters().map().keySet());
-    loaded.parameters().map().forEach((name, t) -> assertThat(t.toFloats()).as(name).isEqualTo(saved.parameters().map().get(name).toFloats()));
-    assertThat(loaded.layers().stream().map(LoraLinear::scale)).containsExactly((float) (5 / Math.sqrt(2)), (float) (6 / Math.sqrt(3)));
+    loaded.parameters().map().forEach((name, t) -> assertThat(t.toFloats()).as(name)
+        .isEqualTo(saved.parameters().map().get(name).toFloats()));
+    assertThat(loaded.layers().stream().map(LoraLinear::scale))
+        .containsExactly((float) (5 / Math.sqrt(2)), (float) (6 / Math.sqrt(3)));
   }
 
   @Test
   void bf16AdaptersBecomeF32() {
-    rewrite(items -> items.put(Q + "lora_A.weight", new Safetensors.Item(Q + "lora_A.weight", "BF16", new int[] {2, 8}, MemorySegment.ofArray(new byte[32]).fill((byte) 0x3f))));
+    rewrite(items -> items.put(Q + "lora_A.weight",
+        new Safetensors.Item(Q + "lora_A.weight", "BF16", new int[] {2, 8}, MemorySegment.ofArray(new byte[32])
+        .fill((byte) 0x3f))));
     var loaded = PeftAdapter.load(device, base, folder.resolve("a"), region);
     assertThat(loaded.parameters().map().get(Q + "lora_A.weight").toFloats()).containsOnly(Float.intBitsToFloat(0x3f3f_0000));
   }
@@ -134,7 +144,8 @@ class PeftAdapterTest {
   @Test
   void integersAreNoAdapter() {
     rewrite(items -> items.put(Q + "lora_B.weight", item(Q + "lora_B.weight", "I8", 1, 8, 2)));
-    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class).hasMessageContainingAll(Q + "lora_B.weight", "I8");
+    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(Q + "lora_B.weight", "I8");
   }
 
   @Test
