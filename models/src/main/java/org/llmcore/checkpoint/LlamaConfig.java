@@ -113,7 +113,7 @@ public record LlamaConfig(
   /// Old files say −1 for "none".
   private static OptionalInt id(JsonFile c, String key, int vocabulary) {
     int id = c.integer(key, -1);
-    return id < 0 ? OptionalInt.empty() : OptionalInt.of(within(c, key, id, vocabulary));
+    return id < 0 ? OptionalInt.empty() : OptionalInt.of(within(key, id, vocabulary));
   }
 
   /// Padding takes no part in any result, and old files put it behind the vocabulary.
@@ -126,12 +126,12 @@ public record LlamaConfig(
     var key = "eos_token_id";
     if (!c.object().path(key).isArray()) return id(c, key, vocabulary).stream().boxed().toList();
     var out = new ArrayList<Integer>();
-    for (var id : c.object().path(key)) out.add(within(c, key, c.integer(key, id), vocabulary));
+    for (var id : c.object().path(key)) out.add(within(key, c.integer(key, id), vocabulary));
     return out;
   }
 
   /// An id outside the vocabulary is never generated: a model with such an eos would not stop.
-  private static int within(JsonFile c, String key, int id, int vocabulary) {
+  private static int within(String key, int id, int vocabulary) {
     if (id < 0 || id >= vocabulary) {
       throw new InvalidInput(key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
     }

@@ -53,7 +53,6 @@ public record LoraConfig(
           "loftq_config", "qalora_group_size", "task_type");
   private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
   private static final String ALL_LINEAR = "all-linear";
-  private static final int PATIENCE = 1_000_000;
 
   public LoraConfig {
     checkRank("LoRA r", r);
@@ -101,14 +100,23 @@ public record LoraConfig(
   }
 
   private static boolean matches(Pattern pattern, String module) {
-    return pattern.matcher(new Watched(module, pattern, new int[] {PATIENCE})).matches();
+    return pattern.matcher(new Watched(module, pattern)).matches();
   }
 
   /// A module's name that a match may look at only so often: an expression that would try for hours is refused in a moment.
-  private record Watched(String name, Pattern pattern, int[] looks) implements CharSequence {
+  private static final class Watched implements CharSequence {
+    private final String name;
+    private final Pattern pattern;
+    private int patience = 1_000_000;
+
+    Watched(String name, Pattern pattern) {
+      this.name = name;
+      this.pattern = pattern;
+    }
+
     @Override
     public char charAt(int index) {
-      if (--looks[0] >= 0) return name.charAt(index);
+      if (--patience >= 0) return name.charAt(index);
       throw new InvalidInput("the expression '" + JsonFile.brief(pattern) + "' takes too long on " + name,
           "give a list of suffixes or a simpler expression");
     }

@@ -69,7 +69,7 @@ public final class ModelFiles implements AutoCloseable {
   }
 
   /// The tensors that an index promises, by file.
-  private static TreeMap<String, List<String>> shards(JsonFile index) {
+  private static Map<String, List<String>> shards(JsonFile index) {
     var map = index.in("weight_map");
     if (map.object().isEmpty()) throw index.wrong("weight_map", "the file of every tensor");
     var shards = new TreeMap<String, List<String>>();

@@ -293,7 +293,7 @@ public final class Safetensors implements AutoCloseable {
   /// Writes a file with this metadata.
   public static void write(Path path, Map<String, String> metadata, List<Item> items) {
     var sorted = new ArrayList<>(items);
-    sorted.sort(Comparator.<Item>comparingInt(i -> -Stored.BY_NAME.get(i.dtype).ordinal()).thenComparing(Item::name));
+    sorted.sort(Comparator.comparing((Item i) -> Stored.BY_NAME.get(i.dtype)).reversed().thenComparing(Item::name));
     var root = JsonNodeFactory.instance.objectNode();
     if (!metadata.isEmpty()) {
       var m = root.putObject(METADATA);

@@ -49,7 +49,10 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
     int kept = topK == 0 ? order.length : Math.min(topK, order.length);
     var weight = new double[kept];
     double total = 0;
-    for (int i = 0; i < kept; i++) total += weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
+    for (int i = 0; i < kept; i++) {
+      weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
+      total += weight[i];
+    }
     double reached = 0;
     int n = 0;
     while (n < kept && (n == 0 || reached < topP * total) && weight[n] >= minP * weight[0]) reached += weight[n++];

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
@@ -98,7 +99,7 @@ public final class PeftAdapter {
     Safetensors.write(folder.resolve(WEIGHTS), items(device, lora));
   }
 
-  private static ArrayList<Safetensors.Item> items(Device device, Lora lora) {
+  private static List<Safetensors.Item> items(Device device, Lora lora) {
     var items = new ArrayList<Safetensors.Item>();
     lora.parameters()
         .map()
