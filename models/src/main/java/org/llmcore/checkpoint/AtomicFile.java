@@ -5,6 +5,7 @@ import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
@@ -24,8 +25,9 @@ public final class AtomicFile {
   private AtomicFile() {}
 
   /// Writes a file.
-  /// @throws InvalidInput if the disk is full or the place cannot be written
+  /// @throws InvalidInput if the disk is full, the place cannot be written or is a folder
   public static void write(Path file, Body body) {
+    if (Files.isDirectory(file)) throw new InvalidInput(file + " is a folder", "name a file");
     replace(
         file,
         temp -> {
@@ -40,7 +42,9 @@ public final class AtomicFile {
   }
 
   /// Writes a folder; one that is there already is replaced.
+  /// @throws InvalidInput if the disk is full, the place cannot be written or is a file
   public static void folder(Path folder, Body body) {
+    if (Files.exists(folder) && !Files.isDirectory(folder)) throw new InvalidInput(folder + " is a file", "name a folder");
     replace(
         folder,
         temp -> {
@@ -54,8 +58,10 @@ public final class AtomicFile {
 
   private static void replace(Path place, Body body) {
     var absolute = place.toAbsolutePath();
+    if (absolute.getFileName() == null) throw new InvalidInput(place + " cannot be written", "name a file or folder in it");
     var temp = absolute.resolveSibling("." + absolute.getFileName() + ".partial");
     var old = absolute.resolveSibling("." + absolute.getFileName() + ".old");
+    boolean done = false;
     try {
       Files.createDirectories(absolute.getParent());
       delete(temp);
@@ -65,29 +71,43 @@ public final class AtomicFile {
         Files.move(absolute, old);
       }
       Files.move(temp, absolute, StandardCopyOption.ATOMIC_MOVE);
+      done = true;
       force(absolute.getParent());
-      delete(old);
+      quietly(() -> delete(old));
     } catch (IOException | UncheckedIOException e) {
-      quietly(temp);
-      throw new InvalidInput("cannot write " + place + ": " + reason(e), "free space or choose another folder; what was there before is unchanged", e);
+      throw new InvalidInput("cannot write " + place + ": " + reason(e),
+          "free space or choose another folder; what was there before is unchanged", e);
+    } finally {
+      if (!done) {
+        quietly(() -> delete(temp));
+        quietly(() -> restore(old, absolute));
+      }
     }
+  }
+
+  private static void restore(Path old, Path place) throws IOException {
+    if (Files.exists(old) && !Files.exists(place)) Files.move(old, place);
   }
 
   private static String reason(Exception e) {
     return e.getClass().getSimpleName() + (e.getMessage() == null ? "" : ", " + e.getMessage());
   }
 
-  private static void quietly(Path path) {
+  private interface Tidying {
+    void run() throws IOException;
+  }
+
+  private static void quietly(Tidying work) {
     try {
-      delete(path);
+      work.run();
     } catch (IOException _) {
-      // the failure that matters is already on its way
+      // the file is in place, or the failure that matters is already on its way
     }
   }
 
   /// Deletes a file or a folder with everything in it, if it exists.
   public static void delete(Path path) throws IOException {
-    if (!Files.exists(path)) return;
+    if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) return;
     Files.walkFileTree(
         path,
         new SimpleFileVisitor<>() {

@@ -24,6 +24,8 @@ public final class Llama2c {
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
   private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
+  private static final int LATER_VERSIONS = 0x616b3432; // "ak42"
+
   private Llama2c() {}
 
   /// A checkpoint in memory: configuration and tensors by Hugging Face name.
@@ -34,7 +36,7 @@ public final class Llama2c {
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
       if (channel.size() < 28) return false;
       var head = channel.map(FileChannel.MapMode.READ_ONLY, 0, 28, arena);
-      var config = config(head);
+      var config = config(file, head);
       return channel.size() == size(config);
     } catch (IOException | InvalidInput _) {
       return false;
@@ -46,16 +48,29 @@ public final class Llama2c {
   public static Checkpoint read(Path file) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
-      if (channel.size() < 28) throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
+      if (channel.size() < 28) {
+        throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
+      }
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-      var config = config(all);
+      var config = config(file, all);
       if (channel.size() != size(config)) {
         throw new InvalidInput(
-            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config), "it is truncated or of another version");
+            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config),
+            "it is truncated or of another version");
       }
       return new Checkpoint(config, tensors(config, all));
+    } catch (ArithmeticException e) {
+      throw new InvalidInput(file + " holds a tensor of more than 2^31 elements", "convert the model to safetensors", e);
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
+    }
+  }
+
+  private static LlamaConfig config(Path file, MemorySegment m) {
+    try {
+      return config(m);
+    } catch (InvalidInput e) {
+      throw new InvalidInput(file + " is no llama2.c checkpoint of version 0: " + e.getMessage());
     }
   }
 
@@ -63,10 +78,13 @@ public final class Llama2c {
     int dim = m.get(INT, 0);
     int heads = m.get(INT, 12);
     int vocabulary = m.get(INT, 20);
-    if (heads < 1 || dim < 1 || dim % heads != 0) throw new InvalidInput("a llama2.c header with dim " + dim + " and " + heads + " heads", "it is no llama2.c checkpoint");
+    if (dim == LATER_VERSIONS) throw new InvalidInput("it is of version " + m.get(INT, 4), "export it again with --version 0");
+    if (heads < 1 || dim < 1 || dim % heads != 0) {
+      throw new InvalidInput("dim " + dim + " with " + heads + " heads", "give a llama2.c .bin file or a Hugging Face folder");
+    }
     return new LlamaConfig(
-        Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000, 1,
-        vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+        Math.abs(vocabulary), dim, m.get(INT, 4), m.get(INT, 8), heads, m.get(INT, 16), dim / heads, m.get(INT, 24), 1e-5, 10000,
+        1, vocabulary > 0, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
   }
 
   private static long size(LlamaConfig c) {
@@ -78,19 +96,19 @@ public final class Llama2c {
     var out = new LinkedHashMap<String, float[]>();
     int kv = c.kvHeads() * c.headDim();
     long at = 28;
-    at = take(m, at, out, "model.embed_tokens.weight", c.vocabulary() * c.hidden());
+    at = take(m, at, out, "model.embed_tokens.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
     at = layers(c, m, at, out, "input_layernorm", c.hidden());
-    at = layers(c, m, at, out, "self_attn.q_proj", c.hidden() * c.hidden());
-    at = layers(c, m, at, out, "self_attn.k_proj", kv * c.hidden());
-    at = layers(c, m, at, out, "self_attn.v_proj", kv * c.hidden());
-    at = layers(c, m, at, out, "self_attn.o_proj", c.hidden() * c.hidden());
+    at = layers(c, m, at, out, "self_attn.q_proj", Math.multiplyExact(c.hidden(), c.hidden()));
+    at = layers(c, m, at, out, "self_attn.k_proj", Math.multiplyExact(kv, c.hidden()));
+    at = layers(c, m, at, out, "self_attn.v_proj", Math.multiplyExact(kv, c.hidden()));
+    at = layers(c, m, at, out, "self_attn.o_proj", Math.multiplyExact(c.hidden(), c.hidden()));
     at = layers(c, m, at, out, "post_attention_layernorm", c.hidden());
-    at = layers(c, m, at, out, "mlp.gate_proj", c.intermediate() * c.hidden());
-    at = layers(c, m, at, out, "mlp.down_proj", c.intermediate() * c.hidden());
-    at = layers(c, m, at, out, "mlp.up_proj", c.intermediate() * c.hidden());
+    at = layers(c, m, at, out, "mlp.gate_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
+    at = layers(c, m, at, out, "mlp.down_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
+    at = layers(c, m, at, out, "mlp.up_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
     at = take(m, at, out, "model.norm.weight", c.hidden());
     at += 4L * c.contextLength() * c.headDim();
-    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", c.vocabulary() * c.hidden());
+    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
     for (int i = 0; i < c.layers(); i++) {
       var layer = "model.layers." + i + ".self_attn.";
       out.computeIfPresent(layer + "q_proj.weight", (_, w) -> halves(w, c.heads(), c.headDim(), c.hidden()));

@@ -1,14 +1,14 @@
 package org.llmcore.checkpoint;
 
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalInt;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 
 import org.llmcore.InvalidInput;
 
@@ -23,9 +23,8 @@ import org.llmcore.InvalidInput;
 /// @param dtype how the file says its weights are stored (`float32`, `bfloat16`, …)
 public record LlamaConfig(
     int vocabulary, int hidden, int intermediate, int layers, int heads, int kvHeads, int headDim, int contextLength,
-    double rmsEps, double ropeTheta, double ropeScale, boolean tiedHead, OptionalInt bos, List<Integer> eos, OptionalInt pad, String dtype) {
-  private static final ObjectMapper JSON = new ObjectMapper();
-
+    double rmsEps, double ropeTheta, double ropeScale, boolean tiedHead, OptionalInt bos, List<Integer> eos, OptionalInt pad,
+    String dtype) {
   public LlamaConfig {
     positive("vocabulary", vocabulary, 1 << 24);
     positive("hidden size", hidden, 1 << 20);
@@ -35,10 +34,15 @@ public record LlamaConfig(
     positive("key/value heads", kvHeads, 1 << 12);
     positive("head dimension", headDim, 1 << 14);
     positive("context length", contextLength, 1 << 24);
-    if (heads % kvHeads != 0) throw new InvalidInput(heads + " heads with " + kvHeads + " key/value heads", "heads must be a multiple of key/value heads");
+    if (heads % kvHeads != 0) {
+      throw new InvalidInput(heads + " heads with " + kvHeads + " key/value heads",
+          "heads must be a multiple of key/value heads");
+    }
     if (headDim % 2 != 0) throw new InvalidInput("head dimension " + headDim + " is odd", "rotary positions need pairs");
     if (!(rmsEps >= 0 && rmsEps < 1)) throw new InvalidInput("rms_norm_eps is " + rmsEps, "expected a small number such as 1e-5");
-    if (!(ropeTheta > 0) || !(ropeScale > 0)) throw new InvalidInput("rope theta " + ropeTheta + " and factor " + ropeScale, "expected positive numbers");
+    if (!(ropeTheta > 0 && ropeTheta < 1e30) || !(ropeScale > 0 && ropeScale < 1e30)) {
+      throw new InvalidInput("rope theta " + ropeTheta + " and factor " + ropeScale, "expected positive numbers");
+    }
     eos = List.copyOf(eos);
   }
 
@@ -46,91 +50,100 @@ public record LlamaConfig(
     if (value < 1 || value > limit) throw new InvalidInput(what + " is " + value, "expected 1 … " + limit);
   }
 
-  /// Reads `config.json`.
+  /// Reads `config.json`. Where a `generation_config.json` lies beside it, its ids end a sequence too: transformers obeys that
+  /// file, and chat models name the end of a turn only there.
   /// @throws InvalidInput naming the key that is missing or the feature that is not supported
   public static LlamaConfig read(Path file) {
-    JsonNode c;
-    try {
-      if (!Files.isRegularFile(file)) throw new InvalidInput("there is no " + file, "give a Hugging Face model folder with a config.json");
-      c = JSON.readTree(Files.readString(file));
-    } catch (IOException e) {
-      throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "expected a JSON object", e);
-    }
-    if (c == null || !c.isObject()) throw new InvalidInput(file + " is not a JSON object", "expected a Hugging Face config.json");
-    var type = c.path("model_type").asText("");
-    if (!type.equals("llama")) throw new InvalidInput(file + ": model_type is '" + type + "'", "only 'llama' is supported");
-    var activation = c.path("hidden_act").asText("silu");
-    if (!activation.equals("silu")) throw new InvalidInput(file + ": hidden_act is '" + activation + "'", "only 'silu' is supported");
+    var c = JsonFile.read(file, "give a Hugging Face model folder with a config.json", LlamaConfig::of);
+    var generation = file.resolveSibling("generation_config.json");
+    if (!Files.exists(generation)) return c;
+    var all = new LinkedHashSet<>(c.eos);
+    all.addAll(JsonFile.read(generation, "download it again or delete it", g -> ids(g, c.vocabulary)));
+    return c.ending(List.copyOf(all));
+  }
+
+  private static LlamaConfig of(JsonFile c) {
+    refuse("model_type", c.text("model_type", ""), "llama");
+    refuse("hidden_act", c.text("hidden_act", "silu"), "silu");
     for (var key : List.of("attention_bias", "mlp_bias")) {
-      if (c.path(key).asBoolean(false)) throw new InvalidInput(file + ": " + key + " is true", "linear layers with bias are not supported");
+      if (c.flag(key, false)) throw new InvalidInput(key + " is true", "linear layers with bias are not supported");
     }
-    int hidden = integer(file, c, "hidden_size");
-    int heads = integer(file, c, "num_attention_heads");
-    if (!c.hasNonNull("head_dim") && (heads < 1 || hidden % heads != 0)) {
-      throw new InvalidInput(file + ": hidden_size " + hidden + " is no multiple of " + heads + " heads", "give head_dim");
+    if (c.has("quantization_config")) {
+      throw new InvalidInput("the weights are quantized (quantization_config)", "give the model as it was before quantization");
     }
+    int hidden = c.integer("hidden_size");
+    int heads = c.integer("num_attention_heads");
+    if (!c.has("head_dim") && (heads < 1 || hidden % heads != 0)) {
+      throw new InvalidInput("hidden_size " + hidden + " is no multiple of " + heads + " heads", "give head_dim");
+    }
+    int vocabulary = c.integer("vocab_size");
     return new LlamaConfig(
-        integer(file, c, "vocab_size"), hidden, integer(file, c, "intermediate_size"), integer(file, c, "num_hidden_layers"), heads,
-        c.hasNonNull("num_key_value_heads") ? integer(file, c, "num_key_value_heads") : heads,
-        c.hasNonNull("head_dim") ? integer(file, c, "head_dim") : hidden / heads,
-        integer(file, c, "max_position_embeddings"), number(file, c, "rms_norm_eps"), theta(file, c), scale(file, c),
-        c.path("tie_word_embeddings").asBoolean(false), id(c, "bos_token_id"), ids(c.path("eos_token_id")), id(c, "pad_token_id"),
-        c.path(c.hasNonNull("dtype") ? "dtype" : "torch_dtype").asText("float32"));
+        vocabulary, hidden, c.integer("intermediate_size"), c.integer("num_hidden_layers"), heads,
+        c.integer("num_key_value_heads", heads), c.has("head_dim") ? c.integer("head_dim") : hidden / heads,
+        c.integer("max_position_embeddings"), c.number("rms_norm_eps"), theta(c), scale(c),
+        c.flag("tie_word_embeddings", false), id(c, "bos_token_id", vocabulary), ids(c, vocabulary), pad(c, vocabulary),
+        c.text(c.has("dtype") ? "dtype" : "torch_dtype", "float32"));
   }
 
-  private static int integer(Path file, JsonNode c, String key) {
-    var v = c.path(key);
-    if (!v.canConvertToInt() || !v.isIntegralNumber()) throw missing(file, key, v, "an integer");
-    return v.intValue();
-  }
-
-  private static double number(Path file, JsonNode c, String key) {
-    if (!c.path(key).isNumber()) throw missing(file, key, c.path(key), "a number");
-    return c.path(key).doubleValue();
-  }
-
-  private static InvalidInput missing(Path file, String key, JsonNode found, String expected) {
-    return new InvalidInput(file + ": " + key + (found.isMissingNode() ? " is missing" : " is " + found), "expected " + expected + "; nothing is assumed for it");
+  private static void refuse(String key, String found, String supported) {
+    if (!found.equals(supported)) {
+      throw new InvalidInput(key + " is '" + JsonFile.brief(found) + "'", "only '" + supported + "' is supported");
+    }
   }
 
   /// transformers 5 keeps rotary settings in `rope_parameters`, 4 beside the rest and in `rope_scaling`. A config without
   /// `rope_theta` is older than the key, when 10000 was the only value.
-  private static double theta(Path file, JsonNode c) {
-    var inner = c.path("rope_parameters");
-    if (inner.hasNonNull("rope_theta")) return number(file, inner, "rope_theta");
-    return c.hasNonNull("rope_theta") ? number(file, c, "rope_theta") : 10000;
+  private static double theta(JsonFile c) {
+    var outer = c.number("rope_theta", 10000);
+    return c.has("rope_parameters") ? c.in("rope_parameters").number("rope_theta", outer) : outer;
   }
 
-  private static double scale(Path file, JsonNode c) {
-    var r = c.hasNonNull("rope_parameters") ? c.path("rope_parameters") : c.path("rope_scaling");
-    if (r.isMissingNode() || r.isNull()) return 1;
-    var type = r.path(r.hasNonNull("rope_type") ? "rope_type" : "type").asText("default");
+  private static double scale(JsonFile c) {
+    var key = c.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+    if (!c.has(key)) return 1;
+    var r = c.in(key);
+    var type = r.text(r.has("rope_type") ? "rope_type" : "type", r.has("factor") ? "" : "default");
     return switch (type) {
       case "default" -> 1;
-      case "linear" -> number(file, r, "factor");
-      default -> throw new InvalidInput(file + ": rope type is '" + type + "'", "supported are 'default' and 'linear'");
+      case "linear" -> r.number("factor");
+      default -> throw new InvalidInput("rope type is '" + JsonFile.brief(type) + "'", "supported are 'default' and 'linear'");
     };
   }
 
-  private static OptionalInt id(JsonNode c, String key) {
-    return c.path(key).canConvertToInt() && c.path(key).isNumber() ? OptionalInt.of(c.path(key).intValue()) : OptionalInt.empty();
+  /// Old files say −1 for "none".
+  private static OptionalInt id(JsonFile c, String key, int vocabulary) {
+    int id = c.integer(key, -1);
+    return id < 0 ? OptionalInt.empty() : OptionalInt.of(within(key, id, vocabulary));
   }
 
-  private static List<Integer> ids(JsonNode v) {
+  /// Padding takes no part in any result, and old files put it behind the vocabulary.
+  private static OptionalInt pad(JsonFile c, int vocabulary) {
+    int id = c.integer("pad_token_id", -1);
+    return id < 0 || id >= vocabulary ? OptionalInt.empty() : OptionalInt.of(id);
+  }
+
+  private static List<Integer> ids(JsonFile c, int vocabulary) {
+    var key = "eos_token_id";
+    if (!c.object().path(key).isArray()) return id(c, key, vocabulary).stream().boxed().toList();
     var out = new ArrayList<Integer>();
-    if (v.isNumber()) out.add(v.intValue());
-    else if (v.isArray()) v.forEach(e -> out.add(e.intValue()));
+    for (var id : c.object().path(key)) out.add(within(key, c.integer(key, id), vocabulary));
     return out;
+  }
+
+  /// An id outside the vocabulary is never generated: a model with such an eos would not stop.
+  private static int within(String key, int id, int vocabulary) {
+    if (id < 0 || id >= vocabulary) {
+      throw new InvalidInput(key + " is " + id, "expected an id in the vocabulary of " + vocabulary);
+    }
+    return id;
   }
 
   /// `config.json` as transformers 4 and 5 read it.
   public String toJson() {
-    var c = JSON.createObjectNode();
+    var c = JsonNodeFactory.instance.objectNode();
     c.putArray("architectures").add("LlamaForCausalLM");
     c.put("attention_bias", false);
-    if (bos.isPresent()) c.put("bos_token_id", bos.getAsInt());
-    if (eos.size() == 1) c.put("eos_token_id", eos.getFirst());
-    else if (!eos.isEmpty()) eos.forEach(c.putArray("eos_token_id")::add);
+    ends(c);
     c.put("head_dim", headDim);
     c.put("hidden_act", "silu");
     c.put("hidden_size", hidden);
@@ -154,12 +167,16 @@ public record LlamaConfig(
 
   /// `generation_config.json` with the ids that start and end a sequence.
   public String generationJson() {
-    var c = JSON.createObjectNode();
+    var c = JsonNodeFactory.instance.objectNode();
     c.put("_from_model_config", true);
+    ends(c);
+    return c.toPrettyString() + "\n";
+  }
+
+  private void ends(ObjectNode c) {
     if (bos.isPresent()) c.put("bos_token_id", bos.getAsInt());
     if (eos.size() == 1) c.put("eos_token_id", eos.getFirst());
-    else eos.forEach(c.putArray("eos_token_id")::add);
-    return c.toPrettyString() + "\n";
+    else if (!eos.isEmpty()) eos.forEach(c.putArray("eos_token_id")::add);
   }
 
   /// Number of parameters: V·C·(1 or 2) + layers·(2·C·H·D + 2·C·G·D + 3·C·F + 2·C) + C.
@@ -169,9 +186,16 @@ public record LlamaConfig(
     return (tiedHead ? 1L : 2L) * vocabulary * c + layers * block + c;
   }
 
+  private LlamaConfig ending(List<Integer> ids) {
+    return new LlamaConfig(
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, ids, pad, dtype);
+  }
+
   /// The same model with weights said to be stored as `dtype`.
   public LlamaConfig stored(String dtype) {
     return new LlamaConfig(
-        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead, bos, eos, pad, dtype);
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, eos, pad, dtype);
   }
 }

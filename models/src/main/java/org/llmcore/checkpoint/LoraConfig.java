@@ -1,12 +1,14 @@
 package org.llmcore.checkpoint;
 
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.BiFunction;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 
@@ -30,34 +32,53 @@ public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
     Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
   private static final ObjectMapper JSON =
-      JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT).build();
+      JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT)
+          .build();
   private static final List<String> DEFAULT_TARGETS = List.of("q_proj", "v_proj");
 
   /// Keys a 2026 PEFT writes, with the values that mean "not used"; any other value is a feature we do not have.
   private static final Map<String, Object> NEUTRAL =
       Map.ofEntries(
-          Map.entry("use_dora", false), Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false), Map.entry("bias", "none"),
-          Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
+          Map.entry("use_dora", false), Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false),
+          Map.entry("bias", "none"), Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
   private static final List<String> NULLS =
       List.of(
-          "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules", "kasa_config",
-          "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config", "modules_to_save",
-          "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
+          "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
+          "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config",
+          "modules_to_save", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
   private static final List<String> IGNORED =
       List.of(
-          "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules", "lora_alpha",
-          "lora_dropout", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config",
-          "qalora_group_size", "task_type");
+          "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
+          "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
+          "loftq_config", "qalora_group_size", "task_type");
+  private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
+  private static final String ALL_LINEAR = "all-linear";
 
   public LoraConfig {
-    if (r < 1 || r > 1 << 16) throw new InvalidInput("LoRA r is " + r, "expected 1 or more, for example 8");
-    if (!(alpha > 0)) throw new InvalidInput("LoRA alpha is " + alpha, "expected a positive number, for example 16");
-    if (!(dropout >= 0 && dropout < 1)) throw new InvalidInput("LoRA dropout is " + dropout, "expected 0 up to, not including, 1");
+    checkRank("LoRA r", r);
+    checkAlpha("LoRA alpha", alpha);
+    if (!(dropout >= 0 && dropout < 1)) {
+      throw new InvalidInput("LoRA dropout is " + dropout, "expected 0 up to, not including, 1");
+    }
     targetModules = List.copyOf(targetModules);
-    rankPattern = Map.copyOf(rankPattern);
-    alphaPattern = Map.copyOf(alphaPattern);
+    if (targetModules.isEmpty()) {
+      throw new InvalidInput("LoRA has no target modules", "name suffixes such as q_proj, v_proj, or all-linear");
+    }
+    // Where several patterns match a module the first counts, so their order is kept.
+    rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
+    alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
     warnings = List.copyOf(warnings);
     if (targetRegex) pattern(targetModules.getFirst());
+    rankPattern.forEach((key, rank) -> checkRank("LoRA r of " + suffix(key), rank));
+    alphaPattern.forEach((key, a) -> checkAlpha("LoRA alpha of " + suffix(key), a));
+  }
+
+  private static void checkRank(String what, int r) {
+    if (r < 1 || r > 1 << 16) throw new InvalidInput(what + " is " + r, "expected 1 … 65536, for example 8");
+  }
+
+  private static void checkAlpha(String what, double alpha) {
+    if (!(alpha > 0 && alpha < 1e30)) throw new InvalidInput(what + " is " + alpha, "expected a positive number, for example 16");
   }
 
   /// A configuration with PEFT's defaults for everything else.
@@ -69,14 +90,57 @@ public record LoraConfig(
     try {
       return Pattern.compile(regex);
     } catch (PatternSyntaxException e) {
-      throw new InvalidInput("'" + regex + "' is not a regular expression: " + e.getDescription(), "give a list of suffixes or a valid expression", e);
+      throw new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + e.getDescription(),
+          "give a list of suffixes or a valid expression", e);
+    }
+  }
+
+  private static Pattern suffix(String key) {
+    return pattern("(.*\\.)?(" + key + ")$");
+  }
+
+  private static boolean matches(Pattern pattern, String module) {
+    return pattern.matcher(new Watched(module, pattern)).matches();
+  }
+
+  /// A module's name that a match may look at only so often: an expression that would try for hours is refused in a moment.
+  private static final class Watched implements CharSequence {
+    private final String name;
+    private final Pattern pattern;
+    private int patience = 1_000_000;
+
+    Watched(String name, Pattern pattern) {
+      this.name = name;
+      this.pattern = pattern;
+    }
+
+    @Override
+    public char charAt(int index) {
+      if (--patience >= 0) return name.charAt(index);
+      throw new InvalidInput("the expression '" + JsonFile.brief(pattern) + "' takes too long on " + name,
+          "give a list of suffixes or a simpler expression");
+    }
+
+    @Override
+    public int length() {
+      return name.length();
+    }
+
+    @Override
+    public CharSequence subSequence(int start, int end) {
+      return name.subSequence(start, end);
+    }
+
+    @Override
+    public String toString() {
+      return name;
     }
   }
 
   /// Whether the module of that full name gets an adapter.
   public boolean targets(String module) {
-    if (targetRegex) return pattern(targetModules.getFirst()).matcher(module).matches();
-    if (targetModules.equals(List.of("all-linear"))) return true;
+    if (targetRegex) return matches(pattern(targetModules.getFirst()), module);
+    if (targetModules.equals(List.of(ALL_LINEAR))) return true;
     return targetModules.stream().anyMatch(t -> module.equals(t) || module.endsWith("." + t));
   }
 
@@ -92,10 +156,10 @@ public record LoraConfig(
     return rslora ? a / Math.sqrt(rank) : a / rank;
   }
 
-  /// PEFT's rule: the key is a suffix that starts at a dot, or a regular expression for one.
+  /// PEFT's rule: the key is a suffix that starts at a dot, or a regular expression for one; the first that matches counts.
   private static <T> T matching(Map<String, T> patterns, String module, T otherwise) {
-    for (var e : new TreeMap<>(patterns).entrySet()) {
-      if (pattern("(.*\\.)?(" + e.getKey() + ")$").matcher(module).matches()) return e.getValue();
+    for (var e : patterns.entrySet()) {
+      if (matches(suffix(e.getKey()), module)) return e.getValue();
     }
     return otherwise;
   }
@@ -103,45 +167,59 @@ public record LoraConfig(
   /// Reads `adapter_config.json`. Only `peft_type` is required; unknown keys become warnings; features that would change
   /// results and are not supported are refused by name.
   public static LoraConfig read(Path file) {
-    JsonNode c;
-    try {
-      if (!Files.isRegularFile(file)) throw new InvalidInput("there is no " + file, "give an adapter folder as PEFT writes it");
-      c = JSON.readTree(Files.readString(file));
-    } catch (IOException e) {
-      throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "expected a JSON object", e);
-    }
-    var type = c == null ? "" : c.path("peft_type").asText("");
-    if (!type.equals("LORA")) throw new InvalidInput(file + ": peft_type is '" + type + "'", "supported is LORA");
+    return JsonFile.read(file, "give an adapter folder as PEFT writes it", LoraConfig::of);
+  }
+
+  private static LoraConfig of(JsonFile c) {
+    var type = c.text("peft_type", "");
+    if (!type.equals("LORA")) throw new InvalidInput("peft_type is '" + JsonFile.brief(type) + "'", "supported is LORA");
     var warnings = new ArrayList<String>();
-    for (var e : c.properties()) {
+    for (var e : c.object().properties()) {
       var key = e.getKey();
       var v = e.getValue();
       if (NEUTRAL.containsKey(key)) {
-        if (!v.isNull() && !v.asText().equals(NEUTRAL.get(key).toString())) throw unsupported(file, key, v);
+        if (!v.isNull() && !v.asText().equals(NEUTRAL.get(key).toString())) throw unsupported(c, key);
       } else if (NULLS.contains(key)) {
-        if (!v.isNull() && !v.isEmpty()) throw unsupported(file, key, v);
-        if (v.isBoolean() && v.booleanValue()) throw unsupported(file, key, v);
+        boolean unused = v.isNull() || v.isContainerNode() && v.isEmpty() || v.isBoolean() && !v.booleanValue();
+        if (!unused) throw unsupported(c, key);
       } else if (!IGNORED.contains(key)) {
-        warnings.add("unknown key " + key);
+        warnings.add("unknown key " + JsonFile.brief(key));
       }
     }
-    var targets = c.path("target_modules");
-    boolean regex = targets.isTextual() && !targets.asText().equals("all-linear");
-    var names = new ArrayList<String>();
-    if (targets.isTextual()) names.add(targets.asText());
-    else if (targets.isArray()) targets.forEach(t -> names.add(t.asText()));
-    var ranks = new TreeMap<String, Integer>();
-    c.path("rank_pattern").properties().forEach(e -> ranks.put(e.getKey(), e.getValue().asInt()));
-    var alphas = new TreeMap<String, Double>();
-    c.path("alpha_pattern").properties().forEach(e -> alphas.put(e.getKey(), e.getValue().asDouble()));
+    // Other starts (PiSSA, OLoRA, CorDA, LoftQ …) change the base weights: such an adapter is wrong on the base it names.
+    if (c.has("init_lora_weights") && !KEEPING_THE_BASE.contains(c.object().path("init_lora_weights").asText())) {
+      throw unsupported(c, "init_lora_weights");
+    }
+    boolean list = c.object().path("target_modules").isArray();
+    var targets = DEFAULT_TARGETS;
+    if (list) targets = strings(c, "target_modules");
+    else if (c.has("target_modules")) targets = List.of(c.text("target_modules", ""));
+    if (!list && targets.getFirst().equalsIgnoreCase(ALL_LINEAR)) targets = List.of(ALL_LINEAR);
+    boolean regex = !list && c.has("target_modules") && !targets.equals(List.of(ALL_LINEAR));
     return new LoraConfig(
-        c.path("r").asInt(8), c.path("lora_alpha").asDouble(8), c.path("lora_dropout").asDouble(0),
-        names.isEmpty() ? DEFAULT_TARGETS : names, regex, c.path("use_rslora").asBoolean(false), ranks, alphas,
-        c.path("base_model_name_or_path").asText(""), warnings);
+        c.integer("r", 8), c.number("lora_alpha", 8), c.number("lora_dropout", 0), targets, regex, c.flag("use_rslora", false),
+        pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number),
+        c.text("base_model_name_or_path", ""), warnings);
   }
 
-  private static InvalidInput unsupported(Path file, String key, JsonNode value) {
-    return new InvalidInput(file + ": " + key + " is " + value, "this feature is not supported and cannot be ignored");
+  private static List<String> strings(JsonFile c, String key) {
+    var out = new ArrayList<String>();
+    for (var v : c.object().path(key)) {
+      if (!v.isTextual()) throw c.wrong(key, "a list of strings");
+      out.add(v.textValue());
+    }
+    return out;
+  }
+
+  private static <T> Map<String, T> pattern(JsonFile c, String key, BiFunction<JsonFile, String, T> value) {
+    var out = new LinkedHashMap<String, T>();
+    if (c.has(key)) for (var e : c.in(key).object().properties()) out.put(e.getKey(), value.apply(c.in(key), e.getKey()));
+    return out;
+  }
+
+  private static InvalidInput unsupported(JsonFile c, String key) {
+    return new InvalidInput(key + " is " + JsonFile.brief(c.object().path(key)),
+        "this feature is not supported and cannot be ignored");
   }
 
   /// `adapter_config.json` as PEFT 0.21 writes it: every key, sorted.
@@ -150,21 +228,25 @@ public record LoraConfig(
     var c = new TreeMap<String, JsonNode>();
     for (var key : NULLS) c.put(key, nodes.nullNode());
     NEUTRAL.forEach((k, v) -> c.put(k, JSON.valueToTree(v)));
-    c.put("alpha_pattern", JSON.valueToTree(new TreeMap<>(alphaPattern)));
-    c.put("base_model_name_or_path", nodes.textNode(baseModel));
+    var alphas = nodes.objectNode();
+    alphaPattern.forEach((key, a) -> alphas.set(key, number(a)));
+    c.put("alpha_pattern", alphas);
+    c.put("base_model_name_or_path", baseModel.isEmpty() ? nodes.nullNode() : nodes.textNode(baseModel));
     c.put("inference_mode", nodes.booleanNode(true));
     c.put("init_lora_weights", nodes.booleanNode(true));
     c.put("loftq_config", nodes.objectNode());
-    c.put("lora_alpha", alpha == Math.rint(alpha) ? nodes.numberNode((long) alpha) : nodes.numberNode(alpha));
+    c.put("lora_alpha", number(alpha));
     c.put("lora_dropout", nodes.numberNode(dropout));
     c.put("megatron_core", nodes.textNode("megatron.core"));
     c.put("peft_type", nodes.textNode("LORA"));
     c.put("peft_version", nodes.textNode("0.21.0"));
     c.put("qalora_group_size", nodes.numberNode(16));
     c.put("r", nodes.numberNode(r));
-    c.put("rank_pattern", JSON.valueToTree(new TreeMap<>(rankPattern)));
+    var ranks = nodes.objectNode();
+    rankPattern.forEach(ranks::put);
+    c.put("rank_pattern", ranks);
     c.put("revision", nodes.nullNode());
-    boolean text = targetRegex || targetModules.equals(List.of("all-linear"));
+    boolean text = targetRegex || targetModules.equals(List.of(ALL_LINEAR));
     c.put("target_modules", text ? nodes.textNode(targetModules.getFirst()) : JSON.valueToTree(targetModules));
     c.put("task_type", nodes.textNode("CAUSAL_LM"));
     c.put("use_rslora", nodes.booleanNode(rslora));
@@ -173,6 +255,12 @@ public record LoraConfig(
     } catch (IOException e) {
       throw new IllegalStateException(e);
     }
+  }
+
+  /// PEFT writes whole numbers without a point.
+  private static JsonNode number(double value) {
+    boolean whole = value == Math.rint(value) && value < 1e15;
+    return whole ? JsonNodeFactory.instance.numberNode((long) value) : JsonNodeFactory.instance.numberNode(value);
   }
 
   /// The same configuration naming another base model.

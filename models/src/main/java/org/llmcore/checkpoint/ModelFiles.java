@@ -9,13 +9,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 
 import org.llmcore.InvalidInput;
 
 /// The tensors of a Hugging Face folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
 public final class ModelFiles implements AutoCloseable {
-  private static final ObjectMapper JSON = new ObjectMapper();
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
 
@@ -41,8 +40,9 @@ public final class ModelFiles implements AutoCloseable {
 
   /// Refuses files that would have to be unpickled.
   public static void refusePickle(Path file) {
-    var name = file.getFileName().toString();
-    if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".ckpt") || name.matches("(pytorch_model|adapter_model|consolidated).*\\.bin")) {
+    var name = file.getFileName() == null ? "" : file.getFileName().toString();
+    if (name.endsWith(".pt") || name.endsWith(".pth") || name.endsWith(".ckpt")
+        || name.matches("(pytorch_model|adapter_model|consolidated).*\\.bin")) {
       throw new InvalidInput(
           file + " is a Python pickle, which can run code when it is opened, and is not read",
           "use safetensors: save the model with save_pretrained(…, safe_serialization=True)");
@@ -61,28 +61,41 @@ public final class ModelFiles implements AutoCloseable {
   private void add(Path file) {
     var f = Safetensors.open(file);
     files.add(f);
-    entries.putAll(f.entries());
+    for (var e : f.entries().values()) {
+      if (entries.putIfAbsent(e.name(), e) != null) {
+        throw new InvalidInput(file + " holds " + e.name() + ", which another shard holds too", "download it again");
+      }
+    }
+  }
+
+  /// The tensors that an index promises, by file.
+  private static Map<String, List<String>> shards(JsonFile index) {
+    var map = index.in("weight_map");
+    if (map.object().isEmpty()) throw index.wrong("weight_map", "the file of every tensor");
+    var shards = new TreeMap<String, List<String>>();
+    for (var tensor : map.object().properties()) {
+      var file = map.text(tensor.getKey(), "");
+      if (!file.matches("[A-Za-z0-9._-]+")) {
+        throw new InvalidInput("a shard is named '" + JsonFile.brief(file) + "'", "expected a file name without a folder");
+      }
+      shards.computeIfAbsent(file, _ -> new ArrayList<>()).add(tensor.getKey());
+    }
+    return shards;
   }
 
   private void sharded(Path folder) {
     var index = folder.resolve(INDEX);
-    var shards = new TreeMap<String, List<String>>();
-    try {
-      var map = JSON.readTree(Files.readString(index)).path("weight_map");
-      if (!map.isObject() || map.isEmpty()) throw new InvalidInput(index + " has no weight_map", "download it again");
-      for (var e : map.properties()) shards.computeIfAbsent(e.getValue().asText(), _ -> new ArrayList<>()).add(e.getKey());
-    } catch (IOException e) {
-      throw new InvalidInput("cannot read " + index + ": " + e.getMessage(), "download it again", e);
-    }
+    var shards = JsonFile.read(index, "download it again", ModelFiles::shards);
     for (var shard : shards.entrySet()) {
-      if (!shard.getKey().matches("[A-Za-z0-9._-]+")) {
-        throw new InvalidInput(index + " names the shard '" + shard.getKey() + "'", "expected a file name without a folder");
-      }
       var file = folder.resolve(shard.getKey());
-      if (!Files.exists(file)) throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
+      if (!Files.exists(file)) {
+        throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
+      }
       add(file);
       for (var name : shard.getValue()) {
-        if (!files.getLast().entries().containsKey(name)) throw new InvalidInput(file + " lacks the tensor " + name + " that " + INDEX + " promises", "download it again");
+        if (!files.getLast().entries().containsKey(name)) {
+          throw new InvalidInput(file + " lacks the tensor " + name + " that " + INDEX + " promises", "download it again");
+        }
       }
     }
   }
@@ -115,7 +128,7 @@ public final class ModelFiles implements AutoCloseable {
       Safetensors.write(folder.resolve(SINGLE), items);
       return;
     }
-    var root = JSON.createObjectNode();
+    var root = JsonNodeFactory.instance.objectNode();
     root.putObject("metadata").put("total_size", total);
     var map = root.putObject("weight_map");
     for (int s = 0; s < shards.size(); s++) {

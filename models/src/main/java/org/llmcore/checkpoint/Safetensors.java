@@ -12,18 +12,19 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.tensor.Bf16;
@@ -37,15 +38,29 @@ import org.llmcore.tensor.DType;
 /// holes, overlaps and bytes that belong to nobody (format: huggingface/safetensors, README).
 public final class Safetensors implements AutoCloseable {
   private static final long HEADER_LIMIT = 100_000_000;
-  private static final ObjectMapper JSON =
-      JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
-  private static final Map<String, Integer> BITS =
-      Map.ofEntries(
-          Map.entry("BOOL", 8), Map.entry("U8", 8), Map.entry("I8", 8), Map.entry("F8_E5M2", 8), Map.entry("F8_E4M3", 8),
-          Map.entry("F8_E8M0", 8), Map.entry("F8_E4M3FNUZ", 8), Map.entry("F8_E5M2FNUZ", 8), Map.entry("F4", 4),
-          Map.entry("F6_E2M3", 6), Map.entry("F6_E3M2", 6), Map.entry("I16", 16), Map.entry("U16", 16), Map.entry("F16", 16),
-          Map.entry("BF16", 16), Map.entry("I32", 32), Map.entry("U32", 32), Map.entry("F32", 32), Map.entry("C64", 64),
-          Map.entry("F64", 64), Map.entry("I64", 64), Map.entry("U64", 64));
+  private static final String METADATA = "__metadata__";
+
+  /// Dtypes with their bits, in the order of the reference library, by which it lays out files.
+  private enum Stored {
+    BOOL(8), F4(4), F6_E2M3(6), F6_E3M2(6), U8(8), I8(8), F8_E5M2(8), F8_E4M3(8), F8_E8M0(8), F8_E4M3FNUZ(8), F8_E5M2FNUZ(8),
+    I16(16), U16(16), F16(16), BF16(16), I32(32), U32(32), F32(32), C64(64), F64(64), I64(64), U64(64);
+
+    private static final Map<String, Stored> BY_NAME = Stream.of(values())
+        .collect(Collectors.toUnmodifiableMap(Stored::name, s -> s));
+    private final int bits;
+
+    Stored(int bits) {
+      this.bits = bits;
+    }
+
+    /// Bytes of a tensor, or a reason why there is no such number.
+    long bytes(int[] shape) {
+      long n = bits;
+      for (int d : shape) n = Math.multiplyExact(n, d);
+      if (n % 8 != 0) throw new ArithmeticException("no whole number of bytes");
+      return n / 8;
+    }
+  }
 
   /// One tensor of a file: a view of the mapped bytes.
   public record Entry(String name, String dtype, int[] shape, MemorySegment data) {
@@ -80,21 +95,36 @@ public final class Safetensors implements AutoCloseable {
         out[i] =
             switch (dtype) {
               case "I32" -> data.getAtIndex(ValueLayout.JAVA_INT_UNALIGNED, i);
-              case "I64" -> Math.toIntExact(data.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i));
+              case "I64" -> narrow(data.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i));
               default -> throw new InvalidInput("tensor " + name + " has dtype " + dtype, "expected I32 or I64");
             };
       }
       return out;
     }
 
+    private int narrow(long value) {
+      if ((int) value != value) throw new InvalidInput("tensor " + name + " holds " + value, "expected 32-bit integers");
+      return (int) value;
+    }
+
     /// For example `F32(4, 64)`.
     public String describe() {
-      return dtype + java.util.Arrays.toString(shape).replace('[', '(').replace(']', ')');
+      return dtype + Arrays.toString(shape).replace('[', '(').replace(']', ')');
     }
   }
 
   /// A tensor to be written: bytes in row-major order, little-endian.
   public record Item(String name, String dtype, int[] shape, MemorySegment data) {
+    public Item {
+      var stored = Stored.BY_NAME.get(dtype);
+      if (stored == null) throw new IllegalArgumentException("tensor " + name + " has dtype " + dtype);
+      if (name.equals(METADATA)) throw new IllegalArgumentException("no tensor can be named " + name);
+      if (IntStream.of(shape).anyMatch(d -> d < 0) || stored.bytes(shape) != data.byteSize()) {
+        throw new IllegalArgumentException(
+            "tensor " + name + " of " + dtype + Arrays.toString(shape) + " has " + data.byteSize() + " bytes");
+      }
+    }
+
     /// An item of one of our own dtypes.
     public static Item of(String name, DType dtype, int[] shape, MemorySegment data) {
       return new Item(name, dtype.name(), shape, data);
@@ -123,8 +153,12 @@ public final class Safetensors implements AutoCloseable {
       if (size < 8) throw refused(path, "it has " + size + " bytes, too few for a header");
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
       long length = all.get(ValueLayout.JAVA_LONG_UNALIGNED, 0);
-      if (length < 2 || length > HEADER_LIMIT) throw refused(path, "its header claims " + Long.toUnsignedString(length) + " bytes, the limit is " + HEADER_LIMIT);
-      if (length > size - 8) throw refused(path, "its header claims " + length + " bytes, the file has " + (size - 8) + " after the length");
+      if (length < 2 || length > HEADER_LIMIT) {
+        throw refused(path, "its header claims " + Long.toUnsignedString(length) + " bytes, the limit is " + HEADER_LIMIT);
+      }
+      if (length > size - 8) {
+        throw refused(path, "its header claims " + length + " bytes, the file has " + (size - 8) + " after the length");
+      }
       var header = all.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE);
       if (header[0] != '{') throw refused(path, "its header does not start with '{'");
       var metadata = new LinkedHashMap<String, String>();
@@ -140,67 +174,85 @@ public final class Safetensors implements AutoCloseable {
   }
 
   private static InvalidInput refused(Path path, String why) {
-    return new InvalidInput(path + " is not a valid safetensors file: " + why, "download or convert it again; nothing was read from it");
+    return new InvalidInput(path + " is not a valid safetensors file: " + why,
+        "download or convert it again; nothing was read from it");
   }
 
   private static Map<String, Entry> parse(Path path, byte[] header, MemorySegment data, Map<String, String> metadata) {
     JsonNode root;
     try {
-      root = JSON.readTree(new String(header, StandardCharsets.UTF_8));
-    } catch (JsonProcessingException | StackOverflowError e) {
-      throw refused(path, "its header is not JSON (" + (e instanceof JsonProcessingException j ? j.getOriginalMessage() : "nested too deep") + ")");
+      root = JsonFile.parse(header);
+    } catch (IOException e) {
+      throw refused(path, "its header is " + JsonFile.reason(e));
     }
-    if (root == null || !root.isObject()) throw refused(path, "its header is not a JSON object");
     var entries = new LinkedHashMap<String, Entry>();
-    var extents = new TreeMap<Long, Long>();
+    var extents = new ArrayList<Extent>();
     for (var e : root.properties()) {
-      if (e.getKey().equals("__metadata__")) {
-        for (var m : e.getValue().properties()) {
-          if (!m.getValue().isTextual()) throw refused(path, "metadata " + m.getKey() + " is not a string");
-          metadata.put(m.getKey(), m.getValue().textValue());
-        }
-        continue;
-      }
-      entries.put(e.getKey(), entry(path, e.getKey(), e.getValue(), data, extents));
+      if (e.getKey().equals(METADATA)) metadata(path, e.getValue(), metadata);
+      else entries.put(e.getKey(), entry(path, e.getKey(), e.getValue(), data, extents));
     }
+    extents.sort(Comparator.comparingLong(Extent::from).thenComparingLong(Extent::to));
     long end = 0;
-    for (var extent : extents.entrySet()) {
-      if (extent.getKey() > end) throw refused(path, "bytes " + end + " to " + extent.getKey() + " of the data belong to no tensor");
-      if (extent.getKey() < end) throw refused(path, "two tensors share bytes at " + extent.getKey());
-      end = extent.getValue();
+    for (var extent : extents) {
+      if (extent.from > end) throw refused(path, "bytes " + end + " to " + extent.from + " of the data belong to no tensor");
+      if (extent.from < end) throw refused(path, "two tensors share bytes at " + extent.from);
+      end = extent.to;
     }
-    if (end != data.byteSize()) throw refused(path, "its tensors cover " + end + " bytes of " + data.byteSize() + " bytes of data");
+    if (end != data.byteSize()) {
+      throw refused(path, "its tensors cover " + end + " bytes of " + data.byteSize() + " bytes of data");
+    }
     return entries;
   }
 
-  private static Entry entry(Path path, String name, JsonNode node, MemorySegment data, Map<Long, Long> extents) {
+  /// Where a tensor lies in the data.
+  private record Extent(long from, long to) {}
+
+  private static void metadata(Path path, JsonNode node, Map<String, String> metadata) {
+    if (!node.isObject() && !node.isNull()) throw refused(path, "its metadata is no object");
+    for (var m : node.properties()) {
+      if (!m.getValue().isTextual()) throw refused(path, "metadata " + JsonFile.brief(m.getKey()) + " is not a string");
+      metadata.put(m.getKey(), m.getValue().textValue());
+    }
+  }
+
+  private static Entry entry(Path path, String name, JsonNode node, MemorySegment data, List<Extent> extents) {
+    var tensor = "tensor " + JsonFile.brief(name);
     var dtype = node.path("dtype").asText("");
-    Integer bits = BITS.get(dtype);
-    if (bits == null) throw refused(path, "tensor " + name + " has dtype '" + dtype + "'");
-    if (!node.path("shape").isArray()) throw refused(path, "tensor " + name + " has no shape");
+    var stored = Stored.BY_NAME.get(dtype);
+    if (stored == null) throw refused(path, tensor + " has dtype '" + JsonFile.brief(dtype) + "'");
+    if (!node.path("shape").isArray()) throw refused(path, tensor + " has no shape");
     var shape = new int[node.path("shape").size()];
-    long elements = 1;
-    try {
-      for (int i = 0; i < shape.length; i++) {
-        var d = node.path("shape").get(i);
-        if (!d.canConvertToInt() || d.intValue() < 0) throw refused(path, "tensor " + name + " has dimension " + d);
-        shape[i] = d.intValue();
-        elements = Math.multiplyExact(elements, shape[i]);
+    for (int i = 0; i < shape.length; i++) {
+      var d = node.path("shape").get(i);
+      if (!d.isIntegralNumber() || !d.canConvertToInt() || d.intValue() < 0) {
+        throw refused(path, tensor + " has dimension " + JsonFile.brief(d));
       }
-      elements = Math.multiplyExact(elements, bits);
-    } catch (ArithmeticException e) {
-      throw refused(path, "tensor " + name + " has an absurd shape " + node.path("shape"));
+      shape[i] = d.intValue();
     }
     var offsets = node.path("data_offsets");
-    if (offsets.size() != 2 || !offsets.get(0).canConvertToLong() || !offsets.get(1).canConvertToLong()) throw refused(path, "tensor " + name + " has no data_offsets");
+    if (!offsets.isArray() || offsets.size() != 2 || !offset(offsets.get(0)) || !offset(offsets.get(1))) {
+      throw refused(path, tensor + " has no data_offsets");
+    }
     long from = offsets.get(0).longValue();
     long to = offsets.get(1).longValue();
     if (from < 0 || to < from || to > data.byteSize()) {
-      throw refused(path, "tensor " + name + " lies at " + from + " to " + to + " of " + data.byteSize() + " bytes of data");
+      throw refused(path, tensor + " lies at " + from + " to " + to + " of " + data.byteSize() + " bytes of data");
     }
-    if (elements % 8 != 0 || elements / 8 != to - from) throw refused(path, "tensor " + name + " of " + dtype + " " + node.path("shape") + " has " + (to - from) + " bytes");
-    if (to > from && extents.put(from, to) != null) throw refused(path, "two tensors start at byte " + from);
+    long bytes;
+    try {
+      bytes = stored.bytes(shape);
+    } catch (ArithmeticException e) {
+      throw refused(path, tensor + " has an absurd shape " + JsonFile.brief(node.path("shape")));
+    }
+    if (bytes != to - from) {
+      throw refused(path, tensor + " of " + dtype + " " + JsonFile.brief(node.path("shape")) + " has " + (to - from) + " bytes");
+    }
+    extents.add(new Extent(from, to));
     return new Entry(name, dtype, shape, data.asSlice(from, to - from));
+  }
+
+  private static boolean offset(JsonNode node) {
+    return node.isIntegralNumber() && node.canConvertToLong();
   }
 
   /// Tensors by name, in the file's order.
@@ -212,7 +264,9 @@ public final class Safetensors implements AutoCloseable {
   /// @throws InvalidInput if there is none
   public Entry get(String name) {
     var e = entries.get(name);
-    if (e == null) throw new InvalidInput(path + " has no tensor " + name, "it holds " + entries.keySet().stream().limit(8).toList());
+    if (e == null) {
+      throw new InvalidInput(path + " has no tensor " + name, "it holds " + entries.keySet().stream().limit(8).toList());
+    }
     return e;
   }
 
@@ -230,7 +284,7 @@ public final class Safetensors implements AutoCloseable {
     arena.close();
   }
 
-  /// Writes a file atomically, laid out as the reference library does: tensors by descending alignment of their dtype, then by
+  /// Writes a file atomically, laid out as the reference library does: tensors by descending dtype, widest first, then by
   /// name; the header padded with spaces to a multiple of 8; metadata `format: pt`, which transformers insists on.
   public static void write(Path path, List<Item> items) {
     write(path, Map.of("format", "pt"), items);
@@ -239,14 +293,15 @@ public final class Safetensors implements AutoCloseable {
   /// Writes a file with this metadata.
   public static void write(Path path, Map<String, String> metadata, List<Item> items) {
     var sorted = new ArrayList<>(items);
-    sorted.sort(Comparator.<Item>comparingInt(i -> -bits(i)).thenComparing(Item::name));
-    var root = JSON.createObjectNode();
+    sorted.sort(Comparator.comparing((Item i) -> Stored.BY_NAME.get(i.dtype)).reversed().thenComparing(Item::name));
+    var root = JsonNodeFactory.instance.objectNode();
     if (!metadata.isEmpty()) {
-      var m = root.putObject("__metadata__");
+      var m = root.putObject(METADATA);
       new TreeMap<>(metadata).forEach(m::put);
     }
     long at = 0;
     for (var i : sorted) {
+      if (root.has(i.name)) throw new IllegalArgumentException("two tensors are named " + i.name);
       var node = root.putObject(i.name);
       node.put("dtype", i.dtype);
       var shape = node.putArray("shape");
@@ -258,7 +313,8 @@ public final class Safetensors implements AutoCloseable {
     AtomicFile.write(
         path,
         temp -> {
-          try (var channel = FileChannel.open(temp, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
+          try (var channel =
+              FileChannel.open(temp, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
             var head = ByteBuffer.allocate(8 + padded).order(ByteOrder.LITTLE_ENDIAN).putLong(padded).put(header);
             while (head.hasRemaining()) head.put((byte) ' ');
             full(channel, head.flip());
@@ -269,12 +325,6 @@ public final class Safetensors implements AutoCloseable {
             }
           }
         });
-  }
-
-  private static int bits(Item item) {
-    var bits = BITS.get(item.dtype);
-    if (bits == null) throw new IllegalArgumentException("dtype " + item.dtype);
-    return bits;
   }
 
   private static void full(FileChannel channel, ByteBuffer bytes) throws IOException {

@@ -24,6 +24,9 @@ import org.llmcore.text.Tokenizer;
 /// Decodes requests with a key/value cache, several at a time: a request that ends makes room for the next at once
 /// (continuous batching). A token depends on its own request only, bit for bit, whatever runs beside it.
 ///
+/// A request ends at an end-of-sequence token, a stop string, its token budget, or where the context is full: the token that
+/// follows a full context is the last. Ids that the tokenizer does not have (a padded vocabulary) are never chosen.
+///
 /// One thread drives a generator. Memory: one cache of `slots` contexts, one step region sized by a dry run.
 public final class Generator implements AutoCloseable {
   /// One thing to generate.
@@ -34,6 +37,8 @@ public final class Generator implements AutoCloseable {
     public Request {
       if (prompt.length == 0) throw new InvalidInput("the prompt is empty", "give at least one token, for example BOS");
       if (maxNewTokens < 0) throw new InvalidInput("max new tokens is " + maxNewTokens, "expected 0 or more");
+      stop = List.copyOf(stop);
+      if (stop.contains("")) throw new InvalidInput("a stop string is empty", "give at least one character, or no stop string");
     }
   }
 
@@ -52,16 +57,22 @@ public final class Generator implements AutoCloseable {
   private final Decoder model;
   private final Tokenizer tokenizer;
   private final int slots;
+  private final int context;
   private final Region cacheRegion;
   private final Region step;
   private final KvCache cache;
 
   /// Reserves memory for `slots` requests at a time of at most `context` tokens each.
   public Generator(Device device, Decoder model, Tokenizer tokenizer, int slots, int context) {
+    if (slots < 1) throw new IllegalArgumentException(slots + " slots");
+    if (context < 1 || context > model.config().contextLength()) {
+      throw new InvalidInput("a context of " + context + " tokens", "this model's is 1 … " + model.config().contextLength());
+    }
     this.device = device;
     this.model = model;
     this.tokenizer = tokenizer;
     this.slots = slots;
+    this.context = context;
     var plan = Plan.of(model, slots, context);
     this.cacheRegion = device.reserve("cache", plan.cache);
     this.cache = cache(cacheRegion, model, slots, context);
@@ -108,32 +119,50 @@ public final class Generator implements AutoCloseable {
   }
 
   /// Generates all requests; results in their order.
+  /// @throws InvalidInput if a prompt is longer than the context or holds an id that the tokenizer does not have
   public List<Generation> generate(List<Request> requests) {
+    requests.forEach(this::check);
     var results = new Generation[requests.size()];
     var waiting = new ArrayDeque<Running>();
     for (int i = 0; i < requests.size(); i++) waiting.add(new Running(i, requests.get(i)));
     var running = new ArrayList<Running>();
-    while (!waiting.isEmpty() || !running.isEmpty()) {
-      admit(waiting, running);
-      step(running);
-      for (var r : List.copyOf(running)) {
-        if (!r.done()) continue;
-        results[r.index] = r.result();
-        r.sequence.close();
-        running.remove(r);
+    try {
+      while (!waiting.isEmpty() || !running.isEmpty()) {
+        admit(waiting, running);
+        step(running);
+        for (var r : List.copyOf(running)) {
+          if (!r.done()) continue;
+          results[r.index] = r.result();
+          r.sequence.close();
+          running.remove(r);
+        }
       }
+    } finally {
+      // A listener or the device failed: the pages go back, and the next requests find the cache as it was.
+      running.forEach(r -> r.sequence.close());
     }
     return List.of(results);
+  }
+
+  private void check(Request request) {
+    int prompt = request.prompt().length;
+    if (prompt > context) {
+      throw new InvalidInput("the prompt has " + prompt + " tokens, the context is " + context, "shorten the prompt");
+    }
+    for (int id : request.prompt()) {
+      if (id < 0 || id >= known()) throw new InvalidInput("the prompt holds the id " + id, "expected 0 … " + (known() - 1));
+    }
+  }
+
+  /// Ids that both the model and the tokenizer have.
+  private int known() {
+    return Math.min(model.config().vocabulary(), tokenizer.size());
   }
 
   private void admit(Deque<Running> waiting, List<Running> running) {
     int rows = running.size();
     while (!waiting.isEmpty() && running.size() < slots) {
       int prompt = waiting.peek().request.prompt().length;
-      if (prompt > model.config().contextLength()) {
-        throw new InvalidInput(
-            "the prompt has " + prompt + " tokens, the model's context is " + model.config().contextLength(), "shorten the prompt");
-      }
       if (rows > 0 && rows + prompt > PREFILL) return;
       rows += prompt;
       running.add(waiting.poll());
@@ -149,7 +178,7 @@ public final class Generator implements AutoCloseable {
     int v = model.config().vocabulary();
     var host = new float[running.size() * v];
     device.download(logits, MemorySegment.ofArray(host));
-    for (int i = 0; i < running.size(); i++) running.get(i).accept(Arrays.copyOfRange(host, i * v, (i + 1) * v));
+    for (int i = 0; i < running.size(); i++) running.get(i).accept(Arrays.copyOfRange(host, i * v, i * v + known()));
   }
 
   /// Logits (S,V) after the last new token of each sequence.
@@ -202,7 +231,7 @@ public final class Generator implements AutoCloseable {
     }
 
     boolean done() {
-      return ended || generated() >= request.maxNewTokens() || seen.length > model.config().contextLength();
+      return ended || generated() >= request.maxNewTokens() || seen.length > context;
     }
 
     void accept(float[] logits) {
@@ -226,7 +255,8 @@ public final class Generator implements AutoCloseable {
       show(stop.next(stream.finish()));
       show(stop.finish());
       var ids = Arrays.copyOfRange(seen, request.prompt().length, seen.length);
-      return new Generation(request.prompt(), ids, text.toString(), ended || stop.stopped() ? Generation.Finish.STOP : Generation.Finish.LENGTH);
+      var finish = ended || stop.stopped() ? Generation.Finish.STOP : Generation.Finish.LENGTH;
+      return new Generation(request.prompt(), ids, text.toString(), finish);
     }
   }
 }

@@ -35,16 +35,24 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
   /// The next token of a sequence.
   /// @param logits (V), changed by the call
   /// @param seen ids of the prompt and of what was generated
+  /// @throws InvalidInput if the logits hold NaN or +∞, as a damaged or diverged model gives them
   public int choose(float[] logits, int[] seen) {
     if (repetitionPenalty != 1) {
-      IntStream.of(seen).distinct().forEach(i -> logits[i] = (float) (logits[i] > 0 ? logits[i] / repetitionPenalty : logits[i] * repetitionPenalty));
+      IntStream.of(seen).distinct()
+          .forEach(i -> logits[i] = (float) (logits[i] > 0 ? logits[i] / repetitionPenalty : logits[i] * repetitionPenalty));
     }
-    if (temperature == 0) return greatest(logits);
-    var order = IntStream.range(0, logits.length).boxed().sorted((i, j) -> Float.compare(logits[j], logits[i])).mapToInt(i -> i).toArray();
+    int greatest = greatest(logits);
+    if (temperature == 0) return greatest;
+    // + 0f: −0 equals 0, so that equals stand by id
+    var order = IntStream.range(0, logits.length).boxed().sorted((i, j) -> Float.compare(logits[j] + 0f, logits[i] + 0f))
+        .mapToInt(i -> i).toArray();
     int kept = topK == 0 ? order.length : Math.min(topK, order.length);
     var weight = new double[kept];
     double total = 0;
-    for (int i = 0; i < kept; i++) total += weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
+    for (int i = 0; i < kept; i++) {
+      weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
+      total += weight[i];
+    }
     double reached = 0;
     int n = 0;
     while (n < kept && (n == 0 || reached < topP * total) && weight[n] >= minP * weight[0]) reached += weight[n++];
@@ -58,7 +66,16 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
 
   private static int greatest(float[] logits) {
     int best = 0;
-    for (int i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+    for (int i = 0; i < logits.length; i++) {
+      if (Float.isNaN(logits[i])) {
+        throw new InvalidInput("the model's logits hold NaN", "the weights or the adapter are damaged, or training diverged");
+      }
+      if (logits[i] > logits[best]) best = i;
+    }
+    if (Float.isInfinite(logits[best])) {
+      throw new InvalidInput("the model's greatest logit is " + logits[best],
+          "the weights or the adapter are damaged, or training diverged");
+    }
     return best;
   }
 }

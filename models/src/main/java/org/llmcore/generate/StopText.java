@@ -2,8 +2,8 @@ package org.llmcore.generate;
 
 import java.util.List;
 
-/// Cuts a stream of text at the first of some strings, which may straddle pieces: text that could still become a stop
-/// string is held back.
+/// Cuts a stream of text at the first of some strings to be complete, the longest of those that end together. How the text is
+/// split into pieces does not matter: text that could still become a stop string is held back.
 final class StopText {
   private final List<String> stops;
   private final StringBuilder held = new StringBuilder();
@@ -23,9 +23,12 @@ final class StopText {
     if (stopped) return "";
     held.append(piece);
     int cut = -1;
+    int end = Integer.MAX_VALUE;
     for (var s : stops) {
       int i = held.indexOf(s);
-      if (i >= 0 && (cut < 0 || i < cut)) cut = i;
+      if (i < 0 || i + s.length() > end || (i + s.length() == end && i > cut)) continue;
+      cut = i;
+      end = i + s.length();
     }
     if (cut >= 0) {
       stopped = true;

@@ -4,6 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -48,23 +49,49 @@ public final class LanguageModel implements AutoCloseable {
   public static LanguageModel open(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
     ModelFiles.refusePickle(path);
     if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, precision, trainable);
-    if (!Files.isDirectory(path)) throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    if (!Files.isDirectory(path)) {
+      throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    }
     var config = LlamaConfig.read(path.resolve("config.json"));
     var words = tokenizer(tokenizer.orElse(path), config);
-    var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
     try (var files = ModelFiles.open(path)) {
-      var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), trainable);
-      var notes = load(device, decoder, files);
-      return new LanguageModel(device, decoder, words, region, notes);
-    } catch (RuntimeException e) {
-      region.close();
-      throw e;
+      // Whatever sizes config.json claims, memory is taken only for weights that are there.
+      fit(Decoder.carve(config, Region.measuring("weights"), precision.weights(), precision.activations(), trainable), files);
+      var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
+      try {
+        var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), trainable);
+        return new LanguageModel(device, decoder, words, region, load(device, decoder, files));
+      } catch (RuntimeException e) {
+        region.close();
+        throw e;
+      }
     }
   }
 
-  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
+  private static void fit(Decoder decoder, ModelFiles files) {
+    decoder
+        .parameters()
+        .map()
+        .forEach(
+            (name, w) -> {
+              var e = files.entries().get(name);
+              if (e == null) {
+                throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+              }
+              if (!Arrays.equals(e.shape(), w.shape().dims())) {
+                throw new InvalidInput(
+                    "tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(),
+                    "config.json and the weights must belong together");
+              }
+            });
+  }
+
+  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision,
+      boolean trainable) {
     var file = Llama2c.read(path);
-    if (tokenizer.isEmpty()) throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
+    if (tokenizer.isEmpty()) {
+      throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
+    }
     var words = tokenizer(tokenizer.get(), file.config());
     var region = device.reserve("weights", Decoder.bytes(file.config(), precision.weights()));
     var decoder = Decoder.carve(file.config(), region, precision.weights(), precision.activations(), trainable);
@@ -90,26 +117,23 @@ public final class LanguageModel implements AutoCloseable {
   private static void check(Tokenizer t, LlamaConfig config) {
     if (t.size() > config.vocabulary()) {
       throw new InvalidInput(
-          "the tokenizer has " + t.size() + " pieces, the model's vocabulary " + config.vocabulary(), "use the tokenizer the model was trained with");
+          "the tokenizer has " + t.size() + " pieces, the model's vocabulary " + config.vocabulary(),
+          "use the tokenizer the model was trained with");
     }
   }
 
   private static List<String> load(Device device, Decoder decoder, ModelFiles files) {
     var notes = new ArrayList<String>();
-    decoder.parameters().map().forEach((name, w) -> upload(device, name, w, files));
+    decoder.parameters().map().forEach((name, w) -> upload(device, w, files.entries().get(name)));
     for (var name : files.entries().keySet()) {
       boolean known = decoder.parameters().map().containsKey(name) || name.endsWith("rotary_emb.inv_freq");
-      if (!known && !(name.equals("lm_head.weight") && decoder.config().tiedHead())) notes.add("the files hold a tensor " + name + " that this model has no place for");
+      if (known || name.equals("lm_head.weight") && decoder.config().tiedHead()) continue;
+      notes.add("the files hold a tensor " + name + " that this model has no place for");
     }
     return notes;
   }
 
-  private static void upload(Device device, String name, Tensor w, ModelFiles files) {
-    var e = files.entries().get(name);
-    if (e == null) throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
-    if (!java.util.Arrays.equals(e.shape(), w.shape().dims())) {
-      throw new InvalidInput("tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(), "config.json and the weights must belong together");
-    }
+  private static void upload(Device device, Tensor w, Safetensors.Entry e) {
     if (e.dtype().equals(w.dtype().name())) device.upload(e.data(), w);
     else upload(device, w, e.toFloats());
   }
@@ -169,7 +193,8 @@ public final class LanguageModel implements AutoCloseable {
   /// The folder appears whole or not at all.
   /// @param shardBytes largest size of one weights file
   public void save(Path folder, long shardBytes) {
-    var dtype = decoder.embedding().dtype() == DType.F32 ? "float32" : decoder.embedding().dtype() == DType.BF16 ? "bfloat16" : "float16";
+    var stored = decoder.embedding().dtype();
+    var dtype = stored == DType.F32 ? "float32" : stored == DType.BF16 ? "bfloat16" : "float16";
     AtomicFile.folder(
         folder,
         temp -> {

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
@@ -40,16 +41,35 @@ public final class PeftAdapter {
       if (Files.exists(pickle)) ModelFiles.refusePickle(pickle);
       throw new InvalidInput(folder + " has no " + WEIGHTS, "give an adapter folder as PEFT writes it");
     }
-    var lora = Lora.attach(base, config, region);
     try (var file = Safetensors.open(folder.resolve(WEIGHTS))) {
-      for (var name : file.entries().keySet()) {
-        if (!lora.parameters().map().containsKey(name)) {
-          throw new InvalidInput(folder.resolve(WEIGHTS) + " holds " + name + ", which this model has no place for", "the adapter belongs to another base model or method");
-        }
-      }
+      // Whatever rank the configuration claims, memory is taken only for weights that are there.
+      fit(file, Lora.attach(base, config, Region.measuring("adapter")));
+      var lora = Lora.attach(base, config, region);
       lora.parameters().map().forEach((name, t) -> read(device, file.get(name), t, transposed(name)));
+      return lora;
     }
-    return lora;
+  }
+
+  private static void fit(Safetensors file, Lora lora) {
+    for (var name : file.entries().keySet()) {
+      if (!lora.parameters().map().containsKey(name)) {
+        throw new InvalidInput(file.path() + " holds " + name + ", which this model has no place for",
+            "the adapter belongs to another base model or method");
+      }
+    }
+    lora.parameters()
+        .map()
+        .forEach(
+            (name, t) -> {
+              var e = file.get(name);
+              int rows = t.dim(transposed(name) ? 1 : 0);
+              int columns = t.dim(transposed(name) ? 0 : 1);
+              if (Arrays.equals(e.shape(), new int[] {rows, columns})) return;
+              throw new InvalidInput(
+                  "adapter tensor " + name + " has shape " + e.describe() + ", this model and r ask for ("
+                      + rows + ", " + columns + ")",
+                  "the adapter belongs to another base model");
+            });
   }
 
   private static boolean transposed(String name) {
@@ -57,13 +77,8 @@ public final class PeftAdapter {
   }
 
   private static void read(Device device, Safetensors.Entry e, Tensor t, boolean transposed) {
-    int rows = t.dim(transposed ? 1 : 0);
-    int columns = t.dim(transposed ? 0 : 1);
-    if (!Arrays.equals(e.shape(), new int[] {rows, columns})) {
-      throw new InvalidInput("adapter tensor " + e.name() + " has shape " + e.describe() + ", this model and r ask for (" + rows + ", " + columns + ")", "the adapter belongs to another base model");
-    }
     var values = e.toFloats();
-    LanguageModel.upload(device, t, transposed ? transpose(values, rows, columns) : values);
+    LanguageModel.upload(device, t, transposed ? transpose(values, e.shape()[0], e.shape()[1]) : values);
   }
 
   /// (rows, columns) to (columns, rows).
@@ -84,7 +99,7 @@ public final class PeftAdapter {
     Safetensors.write(folder.resolve(WEIGHTS), items(device, lora));
   }
 
-  private static ArrayList<Safetensors.Item> items(Device device, Lora lora) {
+  private static List<Safetensors.Item> items(Device device, Lora lora) {
     var items = new ArrayList<Safetensors.Item>();
     lora.parameters()
         .map()

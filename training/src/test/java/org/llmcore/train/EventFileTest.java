@@ -49,11 +49,11 @@ class EventFileTest {
     }
   }
 
-  /// Opt-in: `-Dllm.peers=<folder with bin/python>` that has tensorboard.
+  /// Opt-in: `-Dllm.peers=` names a Python that has `tensorboard`.
   @Test
   void tensorBoardReadsTheScalarsAndForgetsWhatAResumedRunRepeats() throws IOException, InterruptedException {
     String peers = System.getProperty("llm.peers", "");
-    assumeThat(peers).as("llm.peers names no Python environment to compare with").isNotEmpty();
+    assumeThat(peers).as("no Python of peers is named by -Dllm.peers").isNotEmpty();
     try (var events = EventFile.create(folder, 0, () -> TIME)) {
       for (int step = 1; step <= 30; step++) events.add(step, Map.of("train/loss", 100.0 + step));
     }
@@ -65,7 +65,7 @@ class EventFileTest {
             + "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
             + "a = EventAccumulator(sys.argv[1]); a.Reload()\n"
             + "print(';'.join('%d=%g' % (e.step, e.value) for e in a.Scalars('train/loss')))\n";
-    var python = new ProcessBuilder(Path.of(peers, "bin", "python").toString(), "-c", program, folder.toString()).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+    var python = new ProcessBuilder(peers, "-c", program, folder.toString()).redirectError(ProcessBuilder.Redirect.DISCARD).start();
     String answer = new String(python.getInputStream().readAllBytes()).strip();
     assertThat(python.waitFor(60, TimeUnit.SECONDS)).isTrue();
     assertThat(answer).startsWith("1=101;2=102").contains("20=120;21=21;").endsWith("25=25");

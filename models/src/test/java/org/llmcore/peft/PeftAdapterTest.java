@@ -1,0 +1,179 @@
+package org.llmcore.peft;
+
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
+import java.util.Random;
+import java.util.function.Consumer;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.checkpoint.Safetensors;
+import org.llmcore.cpu.CpuDevice;
+import org.llmcore.model.Decoder;
+import org.llmcore.op.Device;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+class PeftAdapterTest {
+  private static final String Q = "base_model.model.model.layers.0.self_attn.q_proj.";
+  private static final String DOWN = "base_model.model.model.layers.0.mlp.down_proj.";
+
+  @TempDir private Path folder;
+  private final Device device = new CpuDevice(true, 1);
+  private final Region region = Region.growing("test");
+  private Decoder base;
+  private Lora saved;
+
+  @BeforeEach
+  void anAdapterOfTwoRanks() {
+    var config = new LlamaConfig(16, 8, 12, 1, 2, 1, 4, 16, 1e-5, 10000, 1, true, OptionalInt.of(1), List.of(2),
+        OptionalInt.empty(), "float32");
+    base = Decoder.carve(config, region, DType.F32, DType.F32, false);
+    var lora = new LoraConfig(2, 6, 0.25, List.of("q_proj", "down_proj"), false, true, Map.of("down_proj", 3),
+        Map.of("q_proj", 5.0), "base", List.of());
+    saved = Lora.attach(base, lora, region);
+    var random = new Random(3);
+    saved.parameters().map().values().forEach(t -> {
+      for (int i = 0; i < t.elements(); i++) t.segment().setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
+    });
+    PeftAdapter.save(device, saved, folder.resolve("a"));
+  }
+
+  @AfterEach
+  void close() {
+    region.close();
+  }
+
+  private Path weights() {
+    return folder.resolve("a/adapter_model.safetensors");
+  }
+
+  /// Rewrites the weights with their items by name changed.
+  private void rewrite(Consumer<Map<String, Safetensors.Item>> change) {
+    var items = new LinkedHashMap<String, Safetensors.Item>();
+    try (var file = Safetensors.open(weights())) {
+      file.entries()
+          .forEach((name, e) -> items.put(name, new Safetensors.Item(name, e.dtype(), e.shape(),
+          MemorySegment.ofArray(e.data().toArray(ValueLayout.JAVA_BYTE)))));
+    }
+    change.accept(items);
+    Safetensors.write(weights(), new ArrayList<>(items.values()));
+  }
+
+  private static Safetensors.Item item(String name, String dtype, int width, int... shape) {
+    int n = width;
+    for (int d : shape) n *= d;
+    return new Safetensors.Item(name, dtype, shape, MemorySegment.ofArray(new byte[n]));
+  }
+
+  private void refused(String... words) {
+    long before = region.used();
+    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(words).hasMessageContaining("---> ");
+    assertThat(region.used()).as("memory taken").isEqualTo(before);
+  }
+
+  @Test
+  void filesHoldNamesAndShapesOfPeft() {
+    assertThat(PeftAdapter.in(folder.resolve("a"))).isTrue();
+    assertThat(PeftAdapter.in(folder)).isFalse();
+    try (var file = Safetensors.open(weights())) {
+      assertThat(file.entries().values().stream().map(e -> e.name() + " " + e.describe()))
+          .containsExactly(
+              DOWN + "lora_A.weight F32(3, 12)", DOWN + "lora_B.weight F32(8, 3)", Q + "lora_A.weight F32(2, 8)", Q
+                  + "lora_B.weight F32(8, 2)");
+      assertThat(file.metadata()).containsEntry("format", "pt");
+      var b = file.get(Q + "lora_B.weight").toFloats();
+      Tensor held = saved.parameters().map().get(Q + "lora_B.weight");
+      for (int out = 0; out < 8; out++) for (int r = 0; r < 2; r++) assertThat(b[out * 2 + r]).isEqualTo(held.get(r * 8 + out));
+    }
+  }
+
+  @Test
+  void whatIsSavedIsLoadedBitForBit() {
+    var loaded = PeftAdapter.load(device, base, folder.resolve("a"), region);
+    assertThat(loaded.config()).isEqualTo(saved.config());
+    assertThat(loaded.parameters().map().keySet()).isEqualTo(saved.parameters().map().keySet());
+    loaded.parameters().map().forEach((name, t) -> assertThat(t.toFloats()).as(name)
+        .isEqualTo(saved.parameters().map().get(name).toFloats()));
+    assertThat(loaded.layers().stream().map(LoraLinear::scale))
+        .containsExactly((float) (5 / Math.sqrt(2)), (float) (6 / Math.sqrt(3)));
+  }
+
+  @Test
+  void bf16AdaptersBecomeF32() {
+    rewrite(items -> items.put(Q + "lora_A.weight",
+        new Safetensors.Item(Q + "lora_A.weight", "BF16", new int[] {2, 8}, MemorySegment.ofArray(new byte[32])
+        .fill((byte) 0x3f))));
+    var loaded = PeftAdapter.load(device, base, folder.resolve("a"), region);
+    assertThat(loaded.parameters().map().get(Q + "lora_A.weight").toFloats()).containsOnly(Float.intBitsToFloat(0x3f3f_0000));
+  }
+
+  @Test
+  void whatDoesNotBelongToThisModelIsRefusedByNameAndTakesNoMemory() {
+    rewrite(items -> items.remove(Q + "lora_B.weight"));
+    refused("no tensor " + Q + "lora_B.weight");
+    rewrite(items -> items.put(Q + "lora_B.weight", item(Q + "lora_B.weight", "F32", 4, 2, 8)));
+    refused(Q + "lora_B.weight", "F32(2, 8)", "(8, 2)");
+    rewrite(items -> items.put(Q + "lora_B.weight", item(Q + "lora_B.weight", "F32", 4, 16)));
+    refused("F32(16)");
+    rewrite(items -> items.put(Q + "lora_B.weight", item(Q + "lora_B.weight", "F32", 4, 8, 2)));
+    rewrite(items -> items.put("base_model.model.lm_head.weight", item("base_model.model.lm_head.weight", "F32", 4, 16, 8)));
+    refused("base_model.model.lm_head.weight", "no place");
+  }
+
+  @Test
+  void integersAreNoAdapter() {
+    rewrite(items -> items.put(Q + "lora_B.weight", item(Q + "lora_B.weight", "I8", 1, 8, 2)));
+    assertThatThrownBy(() -> PeftAdapter.load(device, base, folder.resolve("a"), region)).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll(Q + "lora_B.weight", "I8");
+  }
+
+  @Test
+  void aRankThatTheWeightsDoNotHaveIsRefusedBeforeMemoryIsTaken() throws IOException {
+    var config = folder.resolve("a/adapter_config.json");
+    var text = Files.readString(config);
+    Files.writeString(config, text.replace("\"r\" : 2", "\"r\" : 65536"));
+    refused("F32(2, 8)", "(65536, 8)");
+    Files.writeString(config, text.replace("q_proj", "x_proj").replace("down_proj", "y_proj"));
+    refused("targets no layer");
+  }
+
+  @Test
+  void picklesAndMissingWeightsAreRefused() throws IOException {
+    Files.delete(weights());
+    refused("adapter_model.safetensors");
+    Files.write(folder.resolve("a/adapter_model.bin"), new byte[] {(byte) 0x80, 2});
+    refused("adapter_model.bin", "pickle", "use safetensors");
+    Files.delete(folder.resolve("a/adapter_config.json"));
+    refused("adapter_config.json");
+  }
+
+  @Test
+  void truncatedWeightsAreRefused() throws IOException {
+    var bytes = Files.readAllBytes(weights());
+    for (int n = 0; n < bytes.length; n += 37) {
+      Files.write(weights(), Arrays.copyOf(bytes, n));
+      refused("adapter_model.safetensors");
+    }
+  }
+}
