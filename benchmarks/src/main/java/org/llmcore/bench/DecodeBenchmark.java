@@ -3,16 +3,7 @@ package org.llmcore.bench;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
-import org.llmcore.cpu.CpuDevice;
-import org.llmcore.model.Decoder;
-import org.llmcore.model.Initialisation;
-import org.llmcore.model.KvCache;
-import org.llmcore.model.Mixing;
-import org.llmcore.model.Tokens;
-import org.llmcore.op.Pass;
-import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Region;
-import org.llmcore.tensor.Tensor;
+
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -25,6 +16,17 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
+
+import org.llmcore.cpu.CpuDevice;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.Initialisation;
+import org.llmcore.model.KvCache;
+import org.llmcore.model.Mixing;
+import org.llmcore.model.Tokens;
+import org.llmcore.op.Pass;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
 
 /// One decode step at batch 1 with 128 tokens in the cache, logits included. Time per token.
 @State(Scope.Benchmark)

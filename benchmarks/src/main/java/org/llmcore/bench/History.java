@@ -1,6 +1,5 @@
 package org.llmcore.bench;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -10,6 +9,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
 
 /// `history.jsonl`: one line per case and run, and the comparison that finds regressions. Only runs of equal hosts are
 /// compared: a laptop is no regression of a server.

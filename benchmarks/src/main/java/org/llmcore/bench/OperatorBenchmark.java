@@ -1,6 +1,20 @@
 package org.llmcore.bench;
 
 import java.util.concurrent.TimeUnit;
+
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.op.AdamW;
 import org.llmcore.op.Attention;
@@ -23,18 +37,6 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
-import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.BenchmarkMode;
-import org.openjdk.jmh.annotations.Fork;
-import org.openjdk.jmh.annotations.Measurement;
-import org.openjdk.jmh.annotations.Mode;
-import org.openjdk.jmh.annotations.OutputTimeUnit;
-import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Scope;
-import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.State;
-import org.openjdk.jmh.annotations.TearDown;
-import org.openjdk.jmh.annotations.Warmup;
 
 /// Every kernel once at the 15M training shape: 8 × 256 tokens, hidden 288, 6 heads of 48, ff 768, vocabulary 32,000.
 /// Time per call; `Main` adds GFLOP/s or GB/s from the sizes.
@@ -100,6 +102,11 @@ public class OperatorBenchmark {
   @Benchmark
   public void run() {
     device.run(call);
+  }
+
+  /// What is measured.
+  Kernel call() {
+    return call;
   }
 
   /// Floating-point operations of one call, 0 where bytes are the measure.

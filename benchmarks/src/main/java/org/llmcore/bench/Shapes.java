@@ -2,6 +2,7 @@ package org.llmcore.bench;
 
 import java.util.List;
 import java.util.OptionalInt;
+
 import org.llmcore.checkpoint.LlamaConfig;
 
 /// The model shapes of the benchmarks, with random weights: only sizes matter for speed.

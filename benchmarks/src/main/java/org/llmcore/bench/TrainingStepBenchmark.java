@@ -3,16 +3,7 @@ package org.llmcore.bench;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
-import org.llmcore.cpu.CpuDevice;
-import org.llmcore.data.Batch;
-import org.llmcore.model.Decoder;
-import org.llmcore.op.Dropout;
-import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Region;
-import org.llmcore.train.MemoryPlan;
-import org.llmcore.train.Optimizer;
-import org.llmcore.train.Trainer;
-import org.llmcore.train.Tuning;
+
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -25,6 +16,17 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
+
+import org.llmcore.cpu.CpuDevice;
+import org.llmcore.data.Batch;
+import org.llmcore.model.Decoder;
+import org.llmcore.op.Dropout;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.train.MemoryPlan;
+import org.llmcore.train.Optimizer;
+import org.llmcore.train.Trainer;
+import org.llmcore.train.Tuning;
 
 /// One full AdamW training step: forward, backward, clip, update, at the shapes of `Shapes`. Time per step; tokens per
 /// second are batch × length / time.

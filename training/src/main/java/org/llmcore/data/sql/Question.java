@@ -58,35 +58,35 @@ record Question(Family family, String text, Query query, boolean heldOut) {
 
   private static final Phrases SHOW = Phrases.of("show | list | give me | find", "return");
   private static final Phrases COLUMN =
-      Phrases.of("{show} the {c} of all {t} | what is the {c} of each {t} | {show} every {c} of the {t} | which {c} do the {t} have", "for all {t} , {show} the {c} | {show} {t} by their {c}");
+      Phrases.of("{show} the {c} of all {t} | what is the {c} of each {t} | {show} every {c} of the {t} | which {c} do the {t} have | of all {t} , {show} the {c}", "for all {t} , {show} the {c} | {show} {t} by their {c}");
   private static final Phrases COLUMNS =
-      Phrases.of("{show} the {c} and {d} of all {t} | what are the {c} and the {d} of the {t} | {show} {c} and {d} for every {t}", "for each {t} , {show} its {c} and its {d}");
+      Phrases.of("{show} the {c} and {d} of all {t} | what are the {c} and the {d} of the {t} | {show} {c} and {d} for every {t} | of every {t} , {show} the {c} and {d} | {show} both {c} and {d} of the {t}", "for each {t} , {show} its {c} and its {d}");
   private static final Phrases WHERE =
-      Phrases.of("{show} the {c} of {t} {w} | what is the {c} of the {t} {w} | which {c} do {t} {w} have", "for {t} {w} , {show} the {c} | {show} the {c} for those {t} {w}");
-  private static final Phrases COUNT = Phrases.of("how many {t} are there | count the {t} | what is the number of {t}", "tell me how many {t} we have | {show} the count of {t}");
+      Phrases.of("{show} the {c} of {t} {w} | what is the {c} of the {t} {w} | which {c} do {t} {w} have | of the {t} {w} , {show} the {c} | take the {t} {w} and {show} their {c}", "for {t} {w} , {show} the {c} | {show} the {c} for those {t} {w}");
+  private static final Phrases COUNT = Phrases.of("how many {t} are there | count the {t} | what is the number of {t} | {show} how many {t} there are", "tell me how many {t} we have | {show} the count of {t}");
   private static final Phrases COUNT_WHERE =
-      Phrases.of("how many {t} are there {w} | count the {t} {w} | what is the number of {t} {w}", "tell me how many {t} we have {w} | {show} the count of {t} {w}");
-  private static final Phrases AGGREGATE = Phrases.of("what is the {m} {c} of all {t} | {show} the {m} {c} of the {t}", "for all {t} , what is the {m} {c} | compute the {m} {c} over the {t}");
-  private static final Phrases AGGREGATE_WHERE = Phrases.of("what is the {m} {c} of {t} {w} | {show} the {m} {c} of the {t} {w}", "for {t} {w} , what is the {m} {c}");
+      Phrases.of("how many {t} are there {w} | count the {t} {w} | what is the number of {t} {w} | {show} how many {t} there are {w} | take the {t} {w} and count them", "tell me how many {t} we have {w} | {show} the count of {t} {w}");
+  private static final Phrases AGGREGATE = Phrases.of("what is the {m} {c} of all {t} | {show} the {m} {c} of the {t} | of all {t} , {show} the {m} {c} | calculate the {m} {c} of the {t}", "for all {t} , what is the {m} {c} | compute the {m} {c} over the {t}");
+  private static final Phrases AGGREGATE_WHERE = Phrases.of("what is the {m} {c} of {t} {w} | {show} the {m} {c} of the {t} {w} | of the {t} {w} , {show} the {m} {c} | take the {t} {w} and calculate their {m} {c}", "for {t} {w} , what is the {m} {c}");
   private static final Phrases SORT =
-      Phrases.of("{show} the {c} of all {t} sorted by {d} {o} | {show} the {c} of {t} ordered by {d} {o}", "order the {t} by {d} {o} and {show} the {c}");
+      Phrases.of("{show} the {c} of all {t} sorted by {d} {o} | {show} the {c} of {t} ordered by {d} {o} | sorted by {d} {o} , {show} the {c} of the {t}", "order the {t} by {d} {o} and {show} the {c}");
   private static final Phrases UP = Phrases.of("| ascending | from low to high", "in ascending order");
   private static final Phrases DOWN = Phrases.of("descending | from high to low", "in descending order");
   private static final Phrases TOP =
-      Phrases.of("{show} the {c} of the {k} {t} with the {x} {d} | what is the {c} of the {k} {t} with the {x} {d} | of the {k} {t} with the {x} {d} , {show} the {c}", "which {k} {t} have the {x} {d} ? {show} the {c}");
-  private static final Phrases MOST = Phrases.of("highest | largest", "greatest");
-  private static final Phrases LEAST = Phrases.of("lowest | smallest", "least");
-  private static final Phrases DISTINCT = Phrases.of("{show} the different {c} of the {t} | what are the unique {c} of all {t}", "{show} each distinct {c} among the {t}");
-  private static final Phrases GROUP = Phrases.of("how many {t} are there for each {c} | {show} the number of {t} per {c} | count the {t} by {c}", "for every {c} , how many {t} are there");
+      Phrases.of("{show} the {c} of the {k} {t} with the {x} {d} | what is the {c} of the {k} {t} with the {x} {d} | of the {k} {t} with the {x} {d} , {show} the {c} | take the {k} {t} with the {x} {d} and {show} their {c}", "which {k} {t} have the {x} {d} ? {show} the {c}");
+  private static final Phrases MOST = Phrases.of("highest | largest | biggest | top", "greatest");
+  private static final Phrases LEAST = Phrases.of("lowest | smallest | minimal | bottom", "least");
+  private static final Phrases DISTINCT = Phrases.of("{show} the different {c} of the {t} | what are the unique {c} of all {t} | of all {t} , {show} the unique {c} | {show} the {c} of the {t} without repeats", "{show} each distinct {c} among the {t}");
+  private static final Phrases GROUP = Phrases.of("how many {t} are there for each {c} | {show} the number of {t} per {c} | count the {t} by {c} | per {c} , {show} the number of {t} | for each {c} , count the {t} | group the {t} by {c} and count them", "for every {c} , how many {t} are there");
   private static final Phrases JOIN =
-      Phrases.of("{show} the {c} of {t} of {p} {w} | what is the {c} of the {t} that belong to {p} {w}", "for {p} {w} , {show} the {c} of their {t}");
-  private static final Phrases IS = Phrases.of("whose {c} is {v} | with {c} {v} | where the {c} is {v}", "having {c} {v}");
-  private static final Phrases ABOVE = Phrases.of("with {c} above {v} | whose {c} is more than {v} | where the {c} is greater than {v}", "with a {c} over {v}");
-  private static final Phrases BELOW = Phrases.of("with {c} below {v} | whose {c} is less than {v} | where the {c} is smaller than {v}", "with a {c} under {v}");
-  private static final Phrases AVERAGE = Phrases.of("average | mean", "typical");
-  private static final Phrases SUM = Phrases.of("total | summed", "overall");
-  private static final Phrases MAX = Phrases.of("maximum | highest | largest", "greatest");
-  private static final Phrases MIN = Phrases.of("minimum | lowest | smallest", "least");
+      Phrases.of("{show} the {c} of {t} of {p} {w} | what is the {c} of the {t} that belong to {p} {w} | take the {p} {w} and {show} the {c} of the {t} they have | of the {p} {w} , {show} the {c} of all {t}", "for {p} {w} , {show} the {c} of their {t}");
+  private static final Phrases IS = Phrases.of("whose {c} is {v} | with {c} {v} | where the {c} is {v} | where {c} equals {v}", "having {c} {v}");
+  private static final Phrases ABOVE = Phrases.of("with {c} above {v} | whose {c} is more than {v} | where the {c} is greater than {v} | with {c} higher than {v}", "with a {c} over {v}");
+  private static final Phrases BELOW = Phrases.of("with {c} below {v} | whose {c} is less than {v} | where the {c} is smaller than {v} | with {c} lower than {v}", "with a {c} under {v}");
+  private static final Phrases AVERAGE = Phrases.of("average | mean | usual | expected", "typical");
+  private static final Phrases SUM = Phrases.of("total | summed | combined | whole", "overall");
+  private static final Phrases MAX = Phrases.of("maximum | highest | largest | biggest | top", "greatest");
+  private static final Phrases MIN = Phrases.of("minimum | lowest | smallest | minimal | bottom", "least");
 
   /// Whether a family needs a second table.
   static boolean joins(Family family) {
