@@ -11,12 +11,14 @@ import org.llmcore.checkpoint.LlamaConfig;
 /// |-------|--------|--------|-------|------|------------|----------------|
 /// | small | 128    | 4      | 4     | 352  | 1,024      | 16 × 128       |
 /// | 15M   | 288    | 6      | 6     | 768  | 32,000     | 8 × 256        |
+/// | 110M  | 768    | 12     | 12    | 2048 | 32,000     | 4 × 512        |
 record Shapes(String name, LlamaConfig config, int batch, int length) {
   static Shapes of(String name) {
     return switch (name) {
       case "small" -> new Shapes(name, llama(1024, 128, 352, 4, 4, 256), 16, 128);
       case "15M" -> new Shapes(name, llama(32000, 288, 768, 6, 6, 256), 8, 256);
-      default -> throw new IllegalArgumentException("shape " + name + ", expected small or 15M");
+      case "110M" -> new Shapes(name, llama(32000, 768, 2048, 12, 12, 1024), 4, 512);
+      default -> throw new IllegalArgumentException("shape " + name + ", expected small, 15M or 110M");
     };
   }
 

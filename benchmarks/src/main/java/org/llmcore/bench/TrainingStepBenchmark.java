@@ -1,7 +1,5 @@
 package org.llmcore.bench;
 
-import java.util.List;
-import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 
 import org.openjdk.jmh.annotations.Benchmark;
@@ -17,19 +15,9 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
-import org.llmcore.cpu.CpuDevice;
-import org.llmcore.data.Batch;
-import org.llmcore.model.Decoder;
-import org.llmcore.op.Dropout;
-import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Region;
-import org.llmcore.train.MemoryPlan;
-import org.llmcore.train.Optimizer;
 import org.llmcore.train.Trainer;
-import org.llmcore.train.Tuning;
 
-/// One full AdamW training step: forward, backward, clip, update, at the shapes of `Shapes`. Time per step; tokens per
-/// second are batch × length / time.
+/// One AdamW training step (`Step`) at the shapes of `Shapes`. Time per step; tokens per second are batch × length / time.
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)
@@ -40,57 +28,23 @@ public class TrainingStepBenchmark {
   @Param({"small", "15M"})
   public String shape;
 
-  private CpuDevice device;
-  private Region weights;
-  private Region training;
-  private Region step;
-  private Trainer trainer;
-  private Batch batch;
-  private int number;
+  @Param({"full", "lora"})
+  public String method;
+
+  private Step step;
 
   @Setup
   public void setup() {
-    var s = Shapes.of(shape);
-    var plan =
-        MemoryPlan.of(
-            new MemoryPlan.Shape(s.config(), DType.F32, DType.F32, Optional.empty(), false), s.batch() * s.length(), s.batch());
-    device = CpuDevice.open();
-    weights = device.reserve("weights", plan.weights());
-    training = device.reserve("training", plan.training());
-    step = device.reserve("step", plan.step());
-    var decoder = Decoder.carve(s.config(), weights, DType.F32, DType.F32, true);
-    org.llmcore.model.Initialisation.initialise(decoder, 1);
-    var tuning = Tuning.full(decoder);
-    var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0.01, 1));
-    trainer = new Trainer(device, tuning, optimizer, step, false, 1);
-    batch = batch(s);
-  }
-
-  private static Batch batch(Shapes s) {
-    int t = s.batch() * s.length();
-    var ids = new int[t];
-    var targets = new int[t];
-    var positions = new int[t];
-    var starts = new int[s.batch() + 1];
-    for (int i = 0; i < t; i++) {
-      ids[i] = (int) (Dropout.uniform(5, i) * s.config().vocabulary());
-      targets[i] = (int) (Dropout.uniform(6, i) * s.config().vocabulary());
-      positions[i] = i % s.length();
-    }
-    for (int i = 0; i <= s.batch(); i++) starts[i] = i * s.length();
-    return new Batch(ids, targets, starts, positions, t);
+    step = Step.of(Shapes.of(shape), method);
   }
 
   @Benchmark
   public Trainer.Report step() {
-    return trainer.step(++number, List.of(batch), 1e-5);
+    return step.run();
   }
 
   @TearDown
   public void tearDown() {
     step.close();
-    training.close();
-    weights.close();
-    device.close();
   }
 }

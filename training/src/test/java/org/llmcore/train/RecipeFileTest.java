@@ -147,4 +147,13 @@ class RecipeFileTest {
     assertThatThrownBy(() -> RecipeFile.read(folder, List.of())).isInstanceOf(InvalidInput.class).hasMessageContaining("is not a file");
     assertThatThrownBy(() -> RecipeFile.read(folder.resolve("none.yaml"), List.of())).isInstanceOf(NoSuchFileException.class);
   }
+
+  @Test
+  void everyRecipeOfTheRepositoryIsUnderstood() throws IOException {
+    try (var files = Files.list(Path.of("../recipes"))) {
+      var all = files.toList();
+      assertThat(all).hasSizeGreaterThan(3);
+      for (var file : all) assertThat(RecipeFile.parse(RecipeFile.toYaml(RecipeFile.read(file, List.of())))).isEqualTo(RecipeFile.read(file, List.of()));
+    }
+  }
 }
