@@ -31,6 +31,7 @@ import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
 import org.llmcore.train.Checkpoint;
 import org.llmcore.train.Recipe;
+import org.llmcore.train.RecipeFile;
 
 /// What lies at a path, found without loading a weight.
 ///

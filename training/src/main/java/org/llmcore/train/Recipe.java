@@ -175,7 +175,10 @@ public record Recipe(
   /// What evaluation measures.
   public enum Task {
     LOSS,
+    /// Execution accuracy on questions of the embedded SQL task that training never sees.
     SQL,
+    /// Exact match of generated answers on the validation split.
+    EXACT,
     NONE
   }
 
