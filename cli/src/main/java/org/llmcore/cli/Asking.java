@@ -2,8 +2,10 @@ package org.llmcore.cli;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -42,6 +44,7 @@ final class Asking {
   }
 
   void ask(Console console, Opening.Opened m, Task task) {
+    fits(m, task);
     try (var generator = new Generator(m.device(), m.decoder(), m.model().tokenizer(), Math.min(SLOTS, task.items()), m.model().config().contextLength())) {
       Task.Result result;
       try (var progress = Progress.of(console, "answering", task.items())) {
@@ -61,6 +64,17 @@ final class Asking {
       out.ifPresent(file -> object.put("out", file.toString()));
       console.object(object);
     }
+  }
+
+  /// A prompt that does not fit is found out before the first is answered.
+  private static void fits(Opening.Opened m, Task task) {
+    int context = m.model().config().contextLength();
+    var lengths = IntStream.range(0, task.items()).map(i -> task.ids(m.model().tokenizer(), i).length).filter(n -> n > context).toArray();
+    if (lengths.length == 0) return;
+    int longest = Arrays.stream(lengths).max().getAsInt();
+    throw new InvalidInput(
+        lengths.length + " of " + task.items() + " prompts are longer than the model's context of " + context + " tokens; the longest has " + longest,
+        "shorten or remove them, or use a model with a longer context");
   }
 
   private static String lines(Task.Result result) {

@@ -62,7 +62,7 @@ public record SqlQuestions(List<Item> all, int maxNewTokens, List<String> stop) 
       try {
         all.add(item(data, row, places, schemas));
       } catch (InvalidInput e) {
-        problems.add(Problem.Kind.MISSING_KEY, line, e.getMessage().replace("\n  ---> ", "; "));
+        problems.add(Problem.Kind.SQL, line, e.getMessage().replace("\n  ---> ", "; "));
       }
     });
     problems.refuse(data.getFileName().toString());
