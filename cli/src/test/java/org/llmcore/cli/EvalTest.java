@@ -33,7 +33,8 @@ class EvalTest {
         training: {maxSteps: 60, batch: 12, learningRate: 1e-2, epochs: 100}
         output: {folder: "%s"}
         """.formatted(Session.model(shared.resolve("model")), data, shared).replace('\\', '/'));
-    assertThat(new Session().run("train", recipe, "--name", "run", "--quiet")).isZero();
+    var session = new Session();
+    assertThat(session.run("train", recipe, "--name", "run", "--quiet")).as("%s", session.err()).isZero();
     run = shared.resolve("run");
   }
 
