@@ -42,7 +42,6 @@ import org.llmcore.text.Tokenizers;
 /// | `metrics.jsonl`, `events.*`, `loss.png`, `summary.json` | what happened           |
 public final class TrainingRun {
   private static final int SLOTS = 16;
-  private static final long PLANNED_EXAMPLES = 20_000_000; // looked at in about a second
 
   private final Device device;
   private final Recipe recipe;
@@ -182,25 +181,8 @@ public final class TrainingRun {
   }
 
   private MemoryPlan memory(LanguageModel model, Corpus corpus, StepPlan steps) {
-    int tokens = 1;
-    int sequences = 1;
-    long looked = Math.max(1, PLANNED_EXAMPLES / corpus.train().size()) * steps.stepsPerEpoch();
-    for (int s = 1; s <= Math.min(steps.steps(), looked); s++) {
-      for (var examples : steps.examples(s)) {
-        int n = 0;
-        for (int i : examples) n += corpus.train().examples().get(i).length();
-        tokens = Math.max(tokens, n);
-        sequences = Math.max(sequences, examples.length);
-      }
-    }
-    if (steps.steps() > looked) {
-      // Too many epochs to look at each: the most that any order of the examples could give.
-      var lengths = corpus.train().lengths();
-      java.util.Arrays.sort(lengths);
-      int micro = Math.min(recipe.training().microBatch(), lengths.length);
-      tokens = recipe.data().pack() ? Math.multiplyExact(lengths[lengths.length - 1], recipe.training().microBatch()) : java.util.Arrays.stream(lengths, lengths.length - micro, lengths.length).sum();
-      sequences = recipe.data().pack() ? Math.min(lengths.length, tokens / lengths[0]) : micro;
-    }
+    int tokens = steps.largest().tokens();
+    int sequences = steps.largest().sequences();
     for (var b : validation(corpus)) {
       tokens = Math.max(tokens, b.ids().length);
       sequences = Math.max(sequences, b.sequences());
