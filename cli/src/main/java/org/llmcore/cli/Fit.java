@@ -28,7 +28,8 @@ record Fit(String use, Precision precision, long bytes) {
     var all = new ArrayList<Fit>();
     for (var p : List.of(Precision.F32, Precision.BF16)) {
       all.add(new Fit("generate, one sequence of " + config.contextLength() + " tokens", p, generation(config, p)));
-      all.add(new Fit("LoRA r " + RANK + ", one sequence of " + tokens + " tokens, checkpointing", p, training(config, p, lora, tokens, true)));
+      all.add(new Fit("LoRA r " + RANK + ", one sequence of " + tokens + " tokens, checkpointing", p,
+          training(config, p, lora, tokens, true)));
       all.add(new Fit("LoRA r " + RANK + ", the same without checkpointing", p, training(config, p, lora, tokens, false)));
       all.add(new Fit("full fine-tuning, checkpointing", p, training(config, p, Optional.empty(), tokens, true)));
     }

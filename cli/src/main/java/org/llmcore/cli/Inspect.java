@@ -45,7 +45,8 @@ final class Inspect implements Callable<Integer> {
   @Parameters(arity = "0..1", paramLabel = "PATH", description = "file, folder, or embedded:sql-base")
   private Optional<String> path = Optional.empty();
 
-  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description = "tokenizer file or folder, if it is not with the model")
+  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH",
+      description = "tokenizer file or folder, if it is not with the model")
   private Optional<Path> tokenizer = Optional.empty();
 
   @Option(names = "--tensors", description = "every tensor on a line; without it, layers that are alike are shown once")
@@ -97,9 +98,12 @@ final class Inspect implements Callable<Integer> {
   }
 
   private void architecture(LlamaConfig c, Map<String, Object> out) {
-    line("model", String.format(Locale.ROOT, "Llama, %,d parameters: %d layers, width %d, MLP %d, %d heads of %d, %d key/value heads, vocabulary %d%s",
-        c.parameters(), c.layers(), c.hidden(), c.intermediate(), c.heads(), c.headDim(), c.kvHeads(), c.vocabulary(), c.tiedHead() ? ", tied head" : ""));
-    line("context", String.format(Locale.ROOT, "%,d tokens; rotary base %s%s", c.contextLength(), c.ropeTheta(), c.ropeScale() == 1 ? "" : ", stretched by " + c.ropeScale()));
+    line("model", String.format(Locale.ROOT,
+        "Llama, %,d parameters: %d layers, width %d, MLP %d, %d heads of %d, %d key/value heads, vocabulary %d%s",
+        c.parameters(), c.layers(), c.hidden(), c.intermediate(), c.heads(), c.headDim(), c.kvHeads(), c.vocabulary(),
+            c.tiedHead() ? ", tied head" : ""));
+    line("context", String.format(Locale.ROOT, "%,d tokens; rotary base %s%s", c.contextLength(), c.ropeTheta(),
+        c.ropeScale() == 1 ? "" : ", stretched by " + c.ropeScale()));
     var a = new LinkedHashMap<String, Object>();
     a.put("family", "llama");
     a.put("layers", c.layers());
@@ -122,7 +126,8 @@ final class Inspect implements Callable<Integer> {
   private void tensors(Inspection found, Map<String, Object> out) {
     long bytes = found.tensors().stream().mapToLong(Inspection.Stored::bytes).sum();
     var dtypes = found.tensors().stream().map(Inspection.Stored::dtype).distinct().sorted().collect(Collectors.joining(", "));
-    line("tensors", String.format(Locale.ROOT, "%,d of %s, %,d elements, %,d bytes", found.tensors().size(), dtypes, found.parameters(), bytes));
+    line("tensors", String.format(Locale.ROOT, "%,d of %s, %,d elements, %,d bytes", found.tensors().size(), dtypes,
+        found.parameters(), bytes));
     if (!main.console().json()) main.console().print(every ? rows(found.tensors(), "") : grouped(found.tensors()));
     out.putIfAbsent("parameters", found.parameters());
     out.put("tensor_bytes", bytes);
@@ -133,7 +138,8 @@ final class Inspect implements Callable<Integer> {
     var text = new StringBuilder();
     for (var t : tensors) {
       var shape = t.shape().toString().replace('[', '(').replace(']', ')');
-      text.append(String.format(Locale.ROOT, "  %-56s %-5s %-16s %,14d bytes%n", indent + visible(t.name()), t.dtype(), shape, t.bytes()));
+      text.append(String.format(Locale.ROOT, "  %-56s %-5s %-16s %,14d bytes%n", indent + visible(t.name()), t.dtype(), shape,
+          t.bytes()));
     }
     return text.toString();
   }
@@ -150,7 +156,8 @@ final class Inspect implements Callable<Integer> {
         continue;
       }
       prefix = m.group(1);
-      layers.computeIfAbsent(Integer.valueOf(m.group(2)), _ -> new ArrayList<>()).add(new Inspection.Stored(m.group(3), t.dtype(), t.shape(), t.bytes()));
+      layers.computeIfAbsent(Integer.valueOf(m.group(2)), _ -> new ArrayList<>())
+          .add(new Inspection.Stored(m.group(3), t.dtype(), t.shape(), t.bytes()));
     }
     layers.values().forEach(l -> l.sort(java.util.Comparator.comparing(Inspection.Stored::name)));
     var text = new StringBuilder(rows(others, ""));
@@ -159,7 +166,8 @@ final class Inspect implements Callable<Integer> {
       int to = from + 1;
       while (to < numbers.size() && layers.get(numbers.get(to)).equals(layers.get(numbers.get(from)))) to++;
       var range = numbers.get(from) + (to == from + 1 ? "" : " … " + numbers.get(to - 1) + ", alike");
-      text.append("  ").append(visible(prefix)).append(range).append(System.lineSeparator()).append(rows(layers.get(numbers.get(from)), "  "));
+      text.append("  ").append(visible(prefix)).append(range).append(System.lineSeparator())
+          .append(rows(layers.get(numbers.get(from)), "  "));
       from = to;
     }
     return text.toString();
@@ -175,8 +183,10 @@ final class Inspect implements Callable<Integer> {
         };
     var special = new LinkedHashMap<String, Integer>();
     for (int id = 0; id < t.size(); id++) if (t.control(id)) special.put(t.piece(id), id);
-    var shown = special.entrySet().stream().limit(SPECIALS).map(e -> e.getKey() + " " + e.getValue()).collect(Collectors.joining(", "));
-    line("tokenizer", String.format(Locale.ROOT, "%s, %,d ids%s%s; special: %s%s", kind, t.size(), t.addsBos() ? ", begins with BOS" : "", t.addsEos() ? ", ends with EOS" : "",
+    var shown = special.entrySet().stream().limit(SPECIALS).map(e -> e.getKey() + " " + e.getValue())
+        .collect(Collectors.joining(", "));
+    line("tokenizer", String.format(Locale.ROOT, "%s, %,d ids%s%s; special: %s%s", kind, t.size(),
+        t.addsBos() ? ", begins with BOS" : "", t.addsEos() ? ", ends with EOS" : "",
         shown.isEmpty() ? "none" : shown, special.size() > SPECIALS ? ", and " + (special.size() - SPECIALS) + " more" : ""));
     var o = new LinkedHashMap<String, Object>();
     o.put("kind", kind);
@@ -191,13 +201,16 @@ final class Inspect implements Callable<Integer> {
 
   private void memory(LlamaConfig config, Map<String, Object> out) {
     var machine = Machine.here();
-    line("memory", "needed at most, of " + MemoryPlan.megabytes(machine.available()).strip() + " available (" + MemoryPlan.megabytes(machine.memory()).strip() + " in this machine)");
+    line("memory", "needed at most, of " + MemoryPlan.megabytes(machine.available()).strip() + " available ("
+        + MemoryPlan.megabytes(machine.memory()).strip() + " in this machine)");
     var uses = new ArrayList<Map<String, Object>>();
     boolean hopeless = 2.0 * config.parameters() > HOPELESS * machine.memory();
-    if (hopeless) line("", "the weights alone need " + MemoryPlan.megabytes(2 * config.parameters()).strip() + " in bf16: no use fits");
+    if (hopeless) line("", "the weights alone need " + MemoryPlan.megabytes(2 * config.parameters()).strip()
+        + " in bf16: no use fits");
     for (var fit : hopeless ? List.<Fit>of() : Fit.of(config)) {
       var verdict = fit.verdict(machine);
-      line("", String.format(Locale.ROOT, "%-5s %-56s %s  %s", fit.precision(), fit.use(), MemoryPlan.megabytes(fit.bytes()), verdict));
+      line("", String.format(Locale.ROOT, "%-5s %-56s %s  %s", fit.precision(), fit.use(), MemoryPlan.megabytes(fit.bytes()),
+          verdict));
       var o = new LinkedHashMap<String, Object>();
       o.put("use", fit.use());
       o.put("precision", fit.precision().toString());
@@ -213,7 +226,8 @@ final class Inspect implements Callable<Integer> {
     line("cpu", m.cpu() + ", " + m.cores() + (m.cores() == 1 ? " core" : " cores"));
     line("features", m.features().isEmpty() ? "not told by this system" : String.join(" ", m.features()));
     line("device", m.device());
-    line("memory", MemoryPlan.megabytes(m.memory()).strip() + ", " + MemoryPlan.megabytes(m.available()).strip() + " available; Java's heap at most " + MemoryPlan.megabytes(m.heap()).strip()
+    line("memory", MemoryPlan.megabytes(m.memory()).strip() + ", " + MemoryPlan.megabytes(m.available()).strip()
+        + " available; Java's heap at most " + MemoryPlan.megabytes(m.heap()).strip()
         + ", tensors lie outside it");
     line("java", m.java());
     line("system", m.system());

@@ -48,10 +48,12 @@ import org.llmcore.train.RecipeFile;
 /// @param facts what else the files say, in words
 /// @param notes what does not belong together
 record Inspection(
-    String kind, long bytes, Map<String, Object> facts, Optional<LlamaConfig> config, List<Stored> tensors, Optional<Tokenizer> tokenizer, List<String> notes) {
+    String kind, long bytes, Map<String, Object> facts, Optional<LlamaConfig> config, List<Stored> tensors,
+        Optional<Tokenizer> tokenizer, List<String> notes) {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int NOTES = 5;
-  private static final String KNOWN = "expected a Hugging Face folder, .safetensors, a llama2.c .bin, a PEFT adapter, a run or its checkpoint, or a tokenizer";
+  private static final String KNOWN =
+      "expected a Hugging Face folder, .safetensors, a llama2.c .bin, a PEFT adapter, a run or its checkpoint, or a tokenizer";
 
   /// One tensor of a file.
   record Stored(String name, String dtype, List<Integer> shape, long bytes) {
@@ -68,7 +70,9 @@ record Inspection(
   /// @param tokenizer where the tokenizer lies, if not there
   /// @throws InvalidInput if there is nothing, or nothing known
   static Inspection of(Path path, Optional<Path> tokenizer) {
-    if (!Files.exists(path)) throw new InvalidInput("there is nothing at " + path, "check the path; it is read from the current folder");
+    if (!Files.exists(path)) {
+      throw new InvalidInput("there is nothing at " + path, "check the path; it is read from the current folder");
+    }
     return Files.isDirectory(path) ? folder(path, tokenizer) : file(path, tokenizer);
   }
 
@@ -84,7 +88,8 @@ record Inspection(
     if (Files.exists(folder.resolve("config.json"))) return huggingFace(folder, tokenizer);
     if (Files.exists(folder.resolve("model.safetensors")) || Files.exists(folder.resolve("model.safetensors.index.json"))) {
       try (var files = ModelFiles.open(folder)) {
-        return new Inspection("safetensors", size(folder), Map.of(), Optional.empty(), stored(files.entries().values()), Optional.empty(),
+        return new Inspection("safetensors", size(folder), Map.of(), Optional.empty(), stored(files.entries().values()),
+            Optional.empty(),
             List.of("there is no config.json, so the model's shape is not known"));
       }
     }
@@ -92,7 +97,8 @@ record Inspection(
       var names = list.map(p -> p.getFileName().toString()).sorted().toList();
       names.forEach(name -> ModelFiles.refusePickle(folder.resolve(name)));
       if (names.stream().anyMatch(n -> n.startsWith("tok"))) return tokenizer(folder);
-      throw new InvalidInput(folder + " holds nothing known: " + (names.isEmpty() ? "it is empty" : String.join(", ", names.subList(0, Math.min(6, names.size())))), KNOWN);
+      throw new InvalidInput(folder + " holds nothing known: "
+          + (names.isEmpty() ? "it is empty" : String.join(", ", names.subList(0, Math.min(6, names.size())))), KNOWN);
     } catch (IOException e) {
       throw new InvalidInput("cannot list " + folder + ": " + e.getMessage(), "check its permissions", e);
     }
@@ -103,20 +109,25 @@ record Inspection(
     var head = head(file);
     if (head.length == 0) throw new InvalidInput(file + " is empty", KNOWN);
     if ((head[0] & 0xff) == 0x80 || (head[0] == 'P' && head.length > 1 && head[1] == 'K')) {
-      throw new InvalidInput(file + " is a Python pickle or a zip of pickles, which can run code when it is opened, and is not read", "use safetensors");
+      throw new InvalidInput(file + " is a Python pickle or a zip of pickles, which can run code when it is opened, and is not read",
+          "use safetensors");
     }
     var name = file.getFileName().toString();
-    if (name.endsWith(".safetensors") || (head.length > 8 && head[8] == '{' && head[7] == 0 && head[6] == 0 && head[5] == 0)) return safetensors(file);
+    if (name.endsWith(".safetensors") || (head.length > 8 && head[8] == '{' && head[7] == 0 && head[6] == 0 && head[5] == 0)) {
+      return safetensors(file);
+    }
     if (Llama2c.plausible(file)) return llama2c(file, tokenizer);
     if (name.equals("config.json")) {
-      return new Inspection("Hugging Face configuration", size(file), Map.of(), Optional.of(LlamaConfig.read(file)), List.of(), Optional.empty(), List.of());
+      return new Inspection("Hugging Face configuration", size(file), Map.of(), Optional.of(LlamaConfig.read(file)), List.of(),
+          Optional.empty(), List.of());
     }
     if (name.endsWith(".model") || name.endsWith(".json")) return tokenizer(file);
     if (name.endsWith(".bin")) {
       try {
         return tokenizer(file);
       } catch (InvalidInput e) {
-        throw new InvalidInput(file + " of " + size(file) + " bytes is neither a whole llama2.c checkpoint nor a tokenizer", "it is truncated or of another kind; download it again", e);
+        throw new InvalidInput(file + " of " + size(file) + " bytes is neither a whole llama2.c checkpoint nor a tokenizer",
+            "it is truncated or of another kind; download it again", e);
       }
     }
     throw new InvalidInput(file + " is of no known kind", KNOWN);
@@ -133,7 +144,8 @@ record Inspection(
   private static Inspection safetensors(Path file) {
     try (var f = Safetensors.open(file)) {
       var facts = new LinkedHashMap<String, Object>(f.metadata());
-      return new Inspection("safetensors", size(file), facts, Optional.empty(), stored(f.entries().values()), Optional.empty(), List.of());
+      return new Inspection("safetensors", size(file), facts, Optional.empty(), stored(f.entries().values()), Optional.empty(),
+          List.of());
     }
   }
 
@@ -141,10 +153,12 @@ record Inspection(
     var config = Llama2c.configuration(file);
     var notes = new ArrayList<String>();
     var tensors = new ArrayList<Stored>();
-    shapes(config).forEach((name, shape) -> tensors.add(new Stored(name, "F32", shape, 4 * shape.stream().mapToLong(Integer::longValue).reduce(1, (a, b) -> a * b))));
+    shapes(config).forEach((name, shape) -> tensors.add(new Stored(name, "F32", shape,
+        4 * shape.stream().mapToLong(Integer::longValue).reduce(1, (a, b) -> a * b))));
     var words = tokenizer.flatMap(t -> words(t, config, notes));
     if (tokenizer.isEmpty()) notes.add("the file carries no tokenizer: name one with --tokenizer");
-    return new Inspection("llama2.c checkpoint", size(file), Map.of("names", "as Hugging Face has them"), Optional.of(config), tensors, words, notes);
+    return new Inspection("llama2.c checkpoint", size(file), Map.of("names", "as Hugging Face has them"), Optional.of(config),
+        tensors, words, notes);
   }
 
   private static Inspection huggingFace(Path folder, Optional<Path> tokenizer) {
@@ -153,7 +167,8 @@ record Inspection(
     try (var files = ModelFiles.open(folder)) {
       var tensors = stored(files.entries().values());
       compare(config, tensors, notes);
-      return new Inspection("Hugging Face folder", size(folder), Map.of(), Optional.of(config), tensors, words(tokenizer.orElse(folder), config, notes), notes);
+      return new Inspection("Hugging Face folder", size(folder), Map.of(), Optional.of(config), tensors,
+          words(tokenizer.orElse(folder), config, notes), notes);
     }
   }
 
@@ -166,7 +181,8 @@ record Inspection(
       var shape = found.get(e.getKey());
       if (e.getValue().equals(shape)) continue;
       if (++wrong <= NOTES) {
-        notes.add(shape == null ? "the files lack " + e.getKey() : e.getKey() + " has shape " + shape + ", config.json asks for " + e.getValue());
+        notes.add(shape == null ? "the files lack " + e.getKey() : e.getKey() + " has shape " + shape + ", config.json asks for "
+            + e.getValue());
       }
     }
     if (wrong > NOTES) notes.add("and " + (wrong - NOTES) + " more such tensors; this model cannot be run as it is");
@@ -197,7 +213,8 @@ record Inspection(
     facts.put("rslora", config.rslora());
     facts.put("targets", config.targetModules());
     try (var f = Safetensors.open(weights)) {
-      return new Inspection("PEFT LoRA adapter", size(folder), facts, Optional.empty(), stored(f.entries().values()), Optional.empty(), config.warnings());
+      return new Inspection("PEFT LoRA adapter", size(folder), facts, Optional.empty(), stored(f.entries().values()),
+          Optional.empty(), config.warnings());
     }
   }
 
@@ -206,7 +223,8 @@ record Inspection(
     try (var parameters = Safetensors.open(folder.resolve("parameters.safetensors"));
         var optimizer = Safetensors.open(folder.resolve("optimizer.safetensors"))) {
       facts.put("optimizer", optimizer.entries().size() + " tensors");
-      return new Inspection("training checkpoint", size(folder), facts, Optional.empty(), stored(parameters.entries().values()), Optional.empty(), List.of());
+      return new Inspection("training checkpoint", size(folder), facts, Optional.empty(), stored(parameters.entries().values()),
+          Optional.empty(), List.of());
     }
   }
 
@@ -225,14 +243,19 @@ record Inspection(
     facts.put("model", recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "from scratch");
     facts.put("method", recipe.method() instanceof Recipe.LowRank l ? "lora r " + l.r() : "full");
     facts.put("data", recipe.data().source().text());
-    var summary = Files.exists(folder.resolve("summary.json")) ? Optional.of(json(folder.resolve("summary.json"))) : Optional.<JsonNode>empty();
+    var summary = Files.exists(folder.resolve("summary.json")) ? Optional.of(json(folder.resolve("summary.json")))
+        : Optional.<JsonNode>empty();
     summary.ifPresent(s -> s.properties().forEach(e -> {
       if (e.getValue().isNumber() || e.getValue().isBoolean()) facts.put(e.getKey(), e.getValue());
     }));
     var checkpoint = Checkpoint.newest(folder.resolve("checkpoints"));
     checkpoint.ifPresent(c -> facts.put("newest checkpoint", c.folder().getFileName() + ""));
-    var result = Stream.of(folder.resolve("model"), folder.resolve("adapter")).filter(Files::isDirectory).findFirst().or(() -> checkpoint.map(Checkpoint::folder));
-    if (result.isEmpty()) return new Inspection("training run", size(folder), facts, Optional.empty(), List.of(), Optional.empty(), List.of("it has neither a result nor a checkpoint"));
+    var result = Stream.of(folder.resolve("model"), folder.resolve("adapter")).filter(Files::isDirectory).findFirst()
+        .or(() -> checkpoint.map(Checkpoint::folder));
+    if (result.isEmpty()) {
+      return new Inspection("training run", size(folder), facts, Optional.empty(), List.of(), Optional.empty(),
+          List.of("it has neither a result nor a checkpoint"));
+    }
     var inner = of(result.get(), tokenizer);
     facts.put("result", inner.kind + " " + result.get());
     inner.facts.forEach(facts::putIfAbsent);

@@ -23,19 +23,23 @@ import org.llmcore.flags.Flags;
 /// @param memory bytes this process may see, a container's limit included
 /// @param available bytes that can be had without pushing another program out
 /// @param heap most bytes of Java's heap; tensors do not lie in it
-record Machine(String cpu, List<String> features, String device, int cores, long memory, long available, long heap, String java, String system) {
+record Machine(String cpu, List<String> features, String device, int cores, long memory, long available, long heap, String java,
+    String system) {
   private static final List<String> FEATURES =
-      List.of("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16");
+      List.of("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16",
+          "amx_int8", "asimd", "sve", "bf16");
 
   /// This one, now.
   static Machine here() {
     var system = ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
     long memory = system.getTotalMemorySize();
-    long available = Math.min(memory, linux("/proc/meminfo", "MemAvailable").map(Machine::kilobytes).orElse(system.getFreeMemorySize()));
+    long available = Math.min(memory, linux("/proc/meminfo", "MemAvailable").map(Machine::kilobytes)
+        .orElse(system.getFreeMemorySize()));
     var flags = List.of(linux("/proc/cpuinfo", "flags").or(() -> linux("/proc/cpuinfo", "Features")).orElse("").split(" "));
     try (var device = Devices.open()) {
       return new Machine(
-          processor(), FEATURES.stream().filter(flags::contains).toList(), device.name(), Runtime.getRuntime().availableProcessors(), memory, available,
+          processor(), FEATURES.stream().filter(flags::contains).toList(), device.name(),
+              Runtime.getRuntime().availableProcessors(), memory, available,
           Runtime.getRuntime().maxMemory(), System.getProperty("java.vm.name") + " " + Runtime.version(),
           System.getProperty("os.name") + " " + System.getProperty("os.version") + " " + System.getProperty("os.arch"));
     }
@@ -63,7 +67,8 @@ record Machine(String cpu, List<String> features, String device, int cores, long
   /// Every flag with its value in force; `usual` where the environment says nothing.
   static Map<String, String> flags() {
     var all = new LinkedHashMap<String, String>();
-    for (var flag : Flags.ALL) all.put(flag.name(), Optional.ofNullable(System.getenv(flag.name())).filter(v -> !v.isBlank()).orElse("usual"));
+    for (var flag : Flags.ALL) all.put(flag.name(),
+        Optional.ofNullable(System.getenv(flag.name())).filter(v -> !v.isBlank()).orElse("usual"));
     return all;
   }
 }

@@ -101,13 +101,15 @@ class BadInputTest {
     refused(says("no run"), "train", "--resume", folder.resolve("empty"));
     refused(says("adapter_config.json"), "generate", "--model", model, "--adapter", folder.resolve("empty"), "x");
     refused(says("no model is embedded as 'nope'"), "generate", "--model", "embedded:nope", "x");
-    refused(says("no database file"), "eval", "sql", "--model", model, "--data", file("q.jsonl", "{\"question\":\"a\",\"sql\":\"select 1\",\"db\":\"no.db\"}"));
+    refused(says("no database file"), "eval", "sql", "--model", model, "--data",
+        file("q.jsonl", "{\"question\":\"a\",\"sql\":\"select 1\",\"db\":\"no.db\"}"));
   }
 
   @Test
   void brokenCheckpointsAreRefusedByWhatIsWrong() throws IOException {
     var whole = Files.readAllBytes(model.resolve("model.safetensors"));
-    refused(says("is not a valid safetensors file", "header claims"), "inspect", file("cut.safetensors", Arrays.copyOf(whole, 200)));
+    refused(says("is not a valid safetensors file", "header claims"), "inspect",
+        file("cut.safetensors", Arrays.copyOf(whole, 200)));
     refused(says("lies at"), "inspect", file("short.safetensors", Arrays.copyOf(whole, whole.length - 100)));
     refused(says("pickle"), "inspect", file("model.pt", new byte[] {(byte) 0x80, 2, 'c'}));
     refused(says("pickle"), "inspect", file("weights.dat", new byte[] {(byte) 0x80, 2, 'c', 'o', 's'}));
@@ -118,11 +120,13 @@ class BadInputTest {
     refused(says("too few"), "generate", "--model", file("tiny.bin", new byte[5]), "--tokenizer", model, "x");
 
     var broken = Files.createDirectory(folder.resolve("broken"));
-    for (var name : new String[] {"config.json", "tokenizer.model", "tokenizer_config.json"}) Files.copy(model.resolve(name), broken.resolve(name));
+    for (var name : new String[] {"config.json", "tokenizer.model", "tokenizer_config.json"}) Files.copy(model.resolve(name),
+        broken.resolve(name));
     refused(says("model.safetensors"), "generate", "--model", broken, "x");
     Files.write(broken.resolve("model.safetensors"), Arrays.copyOf(whole, 3000));
     refused(says("not a valid safetensors"), "generate", "--model", broken, "x");
-    Files.writeString(broken.resolve("config.json"), Files.readString(model.resolve("config.json")).replaceAll("(\"hidden_size\" : )\\d+", "$1 1000000000"));
+    Files.writeString(broken.resolve("config.json"),
+        Files.readString(model.resolve("config.json")).replaceAll("(\"hidden_size\" : )\\d+", "$1 1000000000"));
     refused(says("hidden", "1000000000"), "inspect", broken);
     refused(says("hidden", "1000000000"), "generate", "--model", broken, "x");
     Files.writeString(broken.resolve("config.json"), "{");
@@ -136,17 +140,21 @@ class BadInputTest {
     var garbage = file("garbage.jsonl", PAIRS + PAIRS + "{\"prompt\": oops}\n");
     refused(says("line 3"), "train", recipe, "--set", "data.path=" + garbage);
     refused(says("line 3"), "eval", "exact", "--model", model, "--data", garbage);
-    refused(says("line 3"), "eval", "sql", "--model", model, "--db", garbage, "--data", file("q.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n{"));
+    refused(says("line 3"), "eval", "sql", "--model", model, "--db", garbage, "--data",
+        file("q.jsonl", "{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n{"));
     var empty = file("empty.jsonl", "");
     refused(says("is empty"), "train", recipe, "--set", "data.path=" + empty);
     refused(says("is empty"), "eval", "exact", "--model", model, "--data", empty);
     refused(says("is empty"), "eval", "sql", "--model", model, "--data", empty);
     refused(says("at least two"), "eval", "perplexity", "--model", model, "--file", empty);
-    refused(says("not UTF-8"), "train", recipe, "--set", "data.path=" + file("latin1.jsonl", new byte[] {'{', '"', (byte) 0xe9, '"', ':', '1', '}'}));
+    refused(says("not UTF-8"), "train", recipe, "--set",
+        "data.path=" + file("latin1.jsonl", new byte[] {'{', '"', (byte) 0xe9, '"', ':', '1', '}'}));
     refused(says("no row has the keys"), "train", recipe, "--set", "data.path=" + file("other.jsonl", "{\"a\":1}\n"));
     refused(says("running text"), "eval", "exact", "--model", model, "--data", file("text.txt", "hello there"));
-    refused(says("longer than the context"), "eval", "exact", "--model", model, "--data", file("long.jsonl", PAIRS.replace("two", "two".repeat(200))));
-    refused(says("line 2", "not JSON"), "tokenize", "--tokenizer", model, "--input", file("lines.jsonl", "{\"text\":\"a\"}\noops"));
+    refused(says("longer than the context"), "eval", "exact", "--model", model, "--data",
+        file("long.jsonl", PAIRS.replace("two", "two".repeat(200))));
+    refused(says("line 2", "not JSON"), "tokenize", "--tokenizer", model, "--input",
+        file("lines.jsonl", "{\"text\":\"a\"}\noops"));
   }
 
   @Test
@@ -174,9 +182,15 @@ class BadInputTest {
     refused(says("method.r is 1000000000"), "train", recipe, "--set", "method.r=1000000000");
     refused(says("threads"), "train", recipe, "--set", "training.threads=1000000000");
     refused(says("1000000000 worker threads"), "generate", "--model", model, "--threads", "1000000000", "x");
-    refused(says("hidden"), "train", recipe, "--set", "model={init: scratch, config: {hidden: 1000000000, layers: 2, heads: 2, contextLength: 64}}", "--set", "method=full", "--set", "tokenizer=" + model);
-    refused(says("memory"), "train", recipe, "--set", "model={init: scratch, config: {hidden: 1048576, layers: 4000, heads: 64, contextLength: 64}}", "--set", "method=full", "--set", "tokenizer=" + model);
-    refused(says("vocabulary"), "train", recipe, "--set", "model={init: scratch, config: {hidden: 32, layers: 2, heads: 2, contextLength: 64}}", "--set", "method=full", "--set", "tokenizer=bpe:1000000000");
+    refused(says("hidden"), "train", recipe, "--set",
+        "model={init: scratch, config: {hidden: 1000000000, layers: 2, heads: 2, contextLength: 64}}", "--set", "method=full",
+        "--set", "tokenizer=" + model);
+    refused(says("memory"), "train", recipe, "--set",
+        "model={init: scratch, config: {hidden: 1048576, layers: 4000, heads: 64, contextLength: 64}}", "--set", "method=full",
+        "--set", "tokenizer=" + model);
+    refused(says("vocabulary"), "train", recipe, "--set",
+        "model={init: scratch, config: {hidden: 32, layers: 2, heads: 2, contextLength: 64}}", "--set", "method=full", "--set",
+        "tokenizer=bpe:1000000000");
     refused(says("window of 1000000000"), "eval", "perplexity", "--model", model, "--file", data, "--window", "1000000000");
     refused(says("max new tokens"), "generate", "--model", model, "-n", "-5", "x");
   }

@@ -25,7 +25,8 @@ class EvalTest {
 
   @BeforeAll
   static void aModelKnowsThreeAnswers() throws IOException {
-    var data = Files.writeString(shared.resolve("data.jsonl"), (pair("two and two are", " Four") + pair("the sky is", " blue") + pair("rows", " select 2")).repeat(8));
+    var data = Files.writeString(shared.resolve("data.jsonl"),
+        (pair("two and two are", " Four") + pair("the sky is", " blue") + pair("rows", " select 2")).repeat(8));
     var recipe = Files.writeString(shared.resolve("recipe.yaml"), """
         model: {path: "%s"}
         data: {path: "%s", validation: 0}
@@ -44,7 +45,8 @@ class EvalTest {
 
   @Test
   void exactMatchCountsAnswersAndWritesThem() throws IOException {
-    var data = Files.writeString(folder.resolve("test.jsonl"), pair("two and two are", " four") + pair("the sky is", " blue ") + pair("the sky is", " red"));
+    var data = Files.writeString(folder.resolve("test.jsonl"),
+        pair("two and two are", " four") + pair("the sky is", " blue ") + pair("the sky is", " red"));
     var out = folder.resolve("predictions.jsonl");
     assertThat(session.run("eval", "exact", "--run", run, "--data", data, "--out", out, "--json")).as(session.err()).isZero();
     var o = session.object();
@@ -72,11 +74,13 @@ class EvalTest {
       s.execute("create table animals (name text)");
       s.execute("insert into animals values ('owl'), ('fox')");
     }
-    var data = Files.writeString(folder.resolve("q.jsonl"), "{\"prompt\":\"rows\",\"sql\":\"select count(*) from animals\",\"db\":\"zoo.sqlite\"}\n{\"prompt\":\"the sky is\",\"sql\":\"select 1\",\"db\":\"zoo.sqlite\"}\n");
+    var data = Files.writeString(folder.resolve("q.jsonl"),
+        "{\"prompt\":\"rows\",\"sql\":\"select count(*) from animals\",\"db\":\"zoo.sqlite\"}\n{\"prompt\":\"the sky is\",\"sql\":\"select 1\",\"db\":\"zoo.sqlite\"}\n");
     assertThat(session.run("eval", "sql", "--run", run, "--data", data, "--json")).as(session.err()).isZero();
     assertThat(session.object().path("accuracy").asDouble()).isEqualTo(0.5);
     try (var files = Files.list(folder)) {
-      assertThat(files.map(f -> f.getFileName().toString())).as("no journal beside the database").containsExactlyInAnyOrder("zoo.sqlite", "q.jsonl");
+      assertThat(files.map(f -> f.getFileName().toString())).as("no journal beside the database")
+          .containsExactlyInAnyOrder("zoo.sqlite", "q.jsonl");
     }
   }
 
@@ -89,6 +93,7 @@ class EvalTest {
     assertThat(whole.path("perplexity").asDouble()).isCloseTo(Math.exp(whole.path("mean_nll").asDouble()), Offset.offset(1e-9));
     assertThat(session.run("eval", "perplexity", "--run", run, "--file", text, "--stride", "16", "--json")).isZero();
     assertThat(session.object().path("tokens").asInt()).as("the tail, too").isGreaterThan(whole.path("tokens").asInt());
-    assertThat(List.of(session.run("eval", "perplexity", "--run", run, "--file", text, "--stride", "65"), session.run("eval", "perplexity", "--run", run, "--file", text, "--window", "65"))).containsOnly(2);
+    assertThat(List.of(session.run("eval", "perplexity", "--run", run, "--file", text, "--stride", "65"),
+        session.run("eval", "perplexity", "--run", run, "--file", text, "--window", "65"))).containsOnly(2);
   }
 }

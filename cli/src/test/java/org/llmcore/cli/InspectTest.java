@@ -28,7 +28,8 @@ class InspectTest {
   @BeforeAll
   static void aModelAndARunAreThere() throws IOException {
     model = Session.model(shared.resolve("model"));
-    var data = Files.writeString(shared.resolve("data.jsonl"), "{\"prompt\":\"two and two are\",\"completion\":\" four\"}\n".repeat(20));
+    var data = Files.writeString(shared.resolve("data.jsonl"),
+        "{\"prompt\":\"two and two are\",\"completion\":\" four\"}\n".repeat(20));
     var recipe = Files.writeString(shared.resolve("recipe.yaml"), """
         model: {path: "%s"}
         data: {path: "%s", validation: 0.1}
@@ -85,7 +86,8 @@ class InspectTest {
   @Test
   void layersThatAreAlikeAreShownOnceUnlessAllAreAskedFor() {
     assertThat(session.run("inspect", model)).isZero();
-    assertThat(session.out()).contains("model.layers.0 … 1, alike", ".self_attn.q_proj.weight", "(32, 32)", "special: <unk> 0").doesNotContain("layers.1.");
+    assertThat(session.out()).contains("model.layers.0 … 1, alike", ".self_attn.q_proj.weight", "(32, 32)", "special: <unk> 0")
+        .doesNotContain("layers.1.");
     assertThat(session.run("inspect", model, "--tensors")).isZero();
     assertThat(session.out()).contains("model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight");
   }
@@ -117,9 +119,11 @@ class InspectTest {
     assertThat(inspect(model.resolve("config.json")).at("/architecture/layers").asInt()).isEqualTo(2);
     var lost = Files.createDirectory(folder.resolve("lost"));
     Files.copy(model.resolve("model.safetensors"), lost.resolve("model.safetensors"));
-    Files.writeString(lost.resolve("config.json"), Files.readString(model.resolve("config.json")).replaceAll("(\"num_hidden_layers\" : )2", "$1 3"));
+    Files.writeString(lost.resolve("config.json"),
+        Files.readString(model.resolve("config.json")).replaceAll("(\"num_hidden_layers\" : )2", "$1 3"));
     var notes = StreamSupport.stream(inspect(lost).at("/notes").spliterator(), false).map(JsonNode::asText).toList();
-    assertThat(notes).anyMatch(n -> n.contains("lack model.layers.2.input_layernorm.weight")).anyMatch(n -> n.contains("more such tensors")).anyMatch(n -> n.contains("no tokenizer"));
+    assertThat(notes).anyMatch(n -> n.contains("lack model.layers.2.input_layernorm.weight"))
+        .anyMatch(n -> n.contains("more such tensors")).anyMatch(n -> n.contains("no tokenizer"));
   }
 
   @Test
@@ -152,7 +156,8 @@ class InspectTest {
   @Test
   void namesFromFilesDoNotMoveTheCursor() throws IOException {
     var header = "{\"\\u001b[2Jx\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
-    var bytes = java.nio.ByteBuffer.allocate(8 + header.length()).order(java.nio.ByteOrder.LITTLE_ENDIAN).putLong(header.length()).put(header.getBytes(java.nio.charset.StandardCharsets.UTF_8));
+    var bytes = java.nio.ByteBuffer.allocate(8 + header.length()).order(java.nio.ByteOrder.LITTLE_ENDIAN).putLong(header.length())
+        .put(header.getBytes(java.nio.charset.StandardCharsets.UTF_8));
     assertThat(session.run("inspect", Files.write(folder.resolve("x.safetensors"), bytes.array()))).isZero();
     assertThat(session.out()).contains("\\u001b[2Jx").doesNotContain("\u001b");
   }

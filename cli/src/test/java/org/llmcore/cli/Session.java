@@ -26,7 +26,8 @@ final class Session {
   int run(Object... arguments) {
     out.reset();
     err.reset();
-    var surroundings = new Surroundings(new PrintStream(out, false, StandardCharsets.UTF_8), false, new PrintStream(err, true, StandardCharsets.UTF_8), false, 100, false);
+    var surroundings = new Surroundings(new PrintStream(out, false, StandardCharsets.UTF_8), false,
+        new PrintStream(err, true, StandardCharsets.UTF_8), false, 100, false);
     return Main.run(surroundings, List.of(arguments).stream().map(Object::toString).toList());
   }
 
@@ -46,7 +47,8 @@ final class Session {
   /// A model of 2 layers and some 30,000 parameters with its tokenizer, as a Hugging Face folder.
   static Path model(Path folder) {
     var words = BpeTrainer.train(List.of("two and two are four, the sky is blue ".repeat(30)), 300);
-    var config = new LlamaConfig(words.size(), 32, 48, 2, 4, 2, 8, 64, 1e-5, 1e4, 1, true, words.bos(), words.eos().stream().boxed().toList(), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(words.size(), 32, 48, 2, 4, 2, 8, 64, 1e-5, 1e4, 1, true, words.bos(),
+        words.eos().stream().boxed().toList(), OptionalInt.empty(), "float32");
     try (var device = new CpuDevice(true, 1); var model = LanguageModel.scratch(device, config, words, Precision.F32, 1)) {
       model.save(folder, 1 << 30);
     }

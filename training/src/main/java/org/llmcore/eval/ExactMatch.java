@@ -38,7 +38,8 @@ public record ExactMatch(List<Item> all, boolean ignoreCase, boolean ignoreWhite
   /// @throws InvalidInput if it is running text, which has no answers, or holds no whole one
   public static ExactMatch of(DataSet data, Tokenizer tokenizer, int items, boolean ignoreCase, boolean ignoreWhitespace) {
     if (data.objective() == Objective.TEXT) {
-      throw new InvalidInput("exact match needs questions with answers, the data is running text", "give prompt and completion, question and answer, or chat; or measure perplexity");
+      throw new InvalidInput("exact match needs questions with answers, the data is running text",
+          "give prompt and completion, question and answer, or chat; or measure perplexity");
     }
     var all = new ArrayList<Item>();
     for (var example : data.examples()) {
@@ -47,7 +48,10 @@ public record ExactMatch(List<Item> all, boolean ignoreCase, boolean ignoreWhite
       // An answer that lost its end to the context has no EOS and cannot be matched.
       if (example.learn()[example.length() - 1] && example.ids()[example.length() - 1] == eos) all.add(item(example, tokenizer));
     }
-    if (all.isEmpty()) throw new InvalidInput("no example ends in a whole answer", "exact match needs prompt and completion, or chat that ends with the assistant");
+    if (all.isEmpty()) {
+      throw new InvalidInput("no example ends in a whole answer",
+          "exact match needs prompt and completion, or chat that ends with the assistant");
+    }
     return new ExactMatch(all, ignoreCase, ignoreWhitespace);
   }
 

@@ -92,7 +92,8 @@ public final class SqlExecution implements AutoCloseable {
     var config = new SQLiteConfig();
     config.setReadOnly(true);
     try {
-      return new SqlExecution("jdbc:sqlite:file:" + file.toAbsolutePath().toUri().getRawPath() + "?immutable=1", config, List.of());
+      return new SqlExecution("jdbc:sqlite:file:" + file.toAbsolutePath().toUri().getRawPath() + "?immutable=1", config,
+          List.of());
     } catch (InvalidInput e) {
       throw new InvalidInput(file + " cannot be opened as an SQLite database: " + e.getCause().getMessage(), "check the file", e);
     }
@@ -106,7 +107,8 @@ public final class SqlExecution implements AutoCloseable {
         out.append(out.isEmpty() ? "" : " ; ").append(table.getFirst()).append(" (");
         var columns = rows("select name, type from pragma_table_info('" + table.getFirst().toString().replace("'", "''") + "')");
         for (int i = 0; i < columns.size(); i++) {
-          out.append(i == 0 ? " " : " , ").append(columns.get(i).get(0)).append(number(columns.get(i).get(1).toString()) ? " number" : " text");
+          out.append(i == 0 ? " " : " , ").append(columns.get(i).get(0))
+              .append(number(columns.get(i).get(1).toString()) ? " number" : " text");
         }
         out.append(" )");
       }
@@ -220,7 +222,8 @@ public final class SqlExecution implements AutoCloseable {
         var v = result.getObject(i);
         bytes += CELL + (v instanceof String s ? s.length() : v instanceof byte[] b ? b.length : 0);
         if (bytes > RESULT) throw new SQLException("the result is larger than " + RESULT + " bytes");
-        row.add(v == null ? "∅" : v instanceof Number n ? (Object) n.doubleValue() : v instanceof byte[] b ? HexFormat.of().formatHex(b) : v.toString());
+        row.add(v == null ? "∅" : v instanceof Number n ? (Object) n.doubleValue() : v instanceof byte[] b
+            ? HexFormat.of().formatHex(b) : v.toString());
       }
       out.add(row);
     }
@@ -242,9 +245,11 @@ public final class SqlExecution implements AutoCloseable {
     return rows.stream().map(r -> List.of(r.get(column))).toList();
   }
 
-  private static boolean permuted(List<List<Object>> expected, List<List<Object>> found, boolean ordered, boolean[][] alike, int[] order, int at, int[] left) {
+  private static boolean permuted(List<List<Object>> expected, List<List<Object>> found, boolean ordered, boolean[][] alike,
+      int[] order, int at, int[] left) {
     if (at == order.length) {
-      return left[0]-- > 0 && same(expected, found.stream().map(r -> Arrays.stream(order).<Object>mapToObj(r::get).toList()).toList(), ordered);
+      return left[0]-- > 0 && same(expected, found.stream().map(r -> Arrays.stream(order).<Object>mapToObj(r::get).toList())
+          .toList(), ordered);
     }
     for (int c = 0; c < order.length && left[0] > 0; c++) {
       int column = c;
@@ -274,14 +279,17 @@ public final class SqlExecution implements AutoCloseable {
       int c =
           number != b.get(i) instanceof Double
               ? number ? -1 : 1
-              : a.get(i) instanceof Double x && b.get(i) instanceof Double y ? x.compareTo(y) : a.get(i).toString().compareTo(b.get(i).toString());
+              : a.get(i) instanceof Double x && b.get(i) instanceof Double y ? x.compareTo(y)
+                  : a.get(i).toString().compareTo(b.get(i).toString());
       if (c != 0) return c;
     }
     return 0;
   }
 
   private static boolean same(Object a, Object b) {
-    if (a instanceof Double x && b instanceof Double y) return Math.abs(x - y) <= 1e-6 * Math.max(1, Math.max(Math.abs(x), Math.abs(y)));
+    if (a instanceof Double x && b instanceof Double y) {
+      return Math.abs(x - y) <= 1e-6 * Math.max(1, Math.max(Math.abs(x), Math.abs(y)));
+    }
     return a.equals(b);
   }
 

@@ -40,7 +40,9 @@ public record SqlQuestions(List<Item> all, int maxNewTokens, List<String> stop) 
   public record Places(Optional<Path> database, Optional<Path> databases, Optional<String> template) {
     public Places {
       template.ifPresent(t -> {
-        if (!t.contains("{question}")) throw new InvalidInput("the template has no {question}", "for example '{ddl}\\n-- {question}\\n'");
+        if (!t.contains("{question}")) {
+          throw new InvalidInput("the template has no {question}", "for example '{ddl}\\n-- {question}\\n'");
+        }
       });
     }
   }
@@ -77,7 +79,9 @@ public record SqlQuestions(List<Item> all, int maxNewTokens, List<String> stop) 
     try (var database = SqlExecution.of(file)) {
       gold.forEach(database::require);
       if (row.path("prompt").isTextual()) return new Item(row.path("prompt").asText(), gold, file);
-      if (!row.path("question").isTextual()) throw new InvalidInput("neither question nor prompt is a text", "expected one of them");
+      if (!row.path("question").isTextual()) {
+        throw new InvalidInput("neither question nor prompt is a text", "expected one of them");
+      }
       return new Item(prompt(row.path("question").asText(), file, database, places, schemas), gold, file);
     }
   }
@@ -107,7 +111,8 @@ public record SqlQuestions(List<Item> all, int maxNewTokens, List<String> stop) 
     if (row.path("db").isTextual()) return data.toAbsolutePath().resolveSibling(row.path("db").asText()).normalize();
     var id = row.path("db_id").asText("");
     if (places.databases.isEmpty() || id.isEmpty()) {
-      throw new InvalidInput("the row names no database", "add \"db\": \"<file>\", or give --db FILE, or --databases DIR for rows with a db_id");
+      throw new InvalidInput("the row names no database",
+          "add \"db\": \"<file>\", or give --db FILE, or --databases DIR for rows with a db_id");
     }
     if (!id.matches("[\\p{L}\\p{N}_-]+")) throw new InvalidInput("db_id is '" + id + "'", "expected letters, digits, _ and -");
     var inFolder = places.databases.get().resolve(id).resolve(id + ".sqlite");

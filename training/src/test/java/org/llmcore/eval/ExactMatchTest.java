@@ -31,7 +31,8 @@ class ExactMatchTest {
 
   @Test
   void promptAndGoldAreThoseOfTraining() throws IOException {
-    var data = data("pairs.jsonl", 100, "{\"prompt\":\"two and two are\",\"completion\":\" four\"}", "{\"prompt\":\"the sky is\",\"completion\":\" blue\\nand  wide\"}");
+    var data = data("pairs.jsonl", 100, "{\"prompt\":\"two and two are\",\"completion\":\" four\"}",
+        "{\"prompt\":\"the sky is\",\"completion\":\" blue\\nand  wide\"}");
     var match = ExactMatch.of(data, words, 10, false, false);
     assertThat(match.items()).isEqualTo(2);
     assertThat(match.gold(0)).isEqualTo("four");
@@ -62,13 +63,15 @@ class ExactMatchTest {
 
   @Test
   void answersThatLostTheirEndAreNoItems() throws IOException {
-    var lines = new String[] {"{\"prompt\":\"a\",\"completion\":\" four\"}", "{\"prompt\":\"a\",\"completion\":\"" + " blue sky".repeat(40) + "\"}"};
+    var lines = new String[] {"{\"prompt\":\"a\",\"completion\":\" four\"}",
+        "{\"prompt\":\"a\",\"completion\":\"" + " blue sky".repeat(40) + "\"}"};
     assertThat(ExactMatch.of(data("cut.jsonl", 16, lines), words, 10, false, false).items()).isEqualTo(1);
   }
 
   @Test
   void runningTextIsRefused() throws IOException {
     var data = data("text.jsonl", 100, "{\"text\":\"the sky is blue\"}");
-    assertThatThrownBy(() -> ExactMatch.of(data, words, 10, false, false)).isInstanceOf(InvalidInput.class).hasMessageContaining("running text");
+    assertThatThrownBy(() -> ExactMatch.of(data, words, 10, false, false)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("running text");
   }
 }

@@ -31,7 +31,8 @@ class PerplexityTest {
   private final Device device = new CpuDevice(true, 1);
   private final Region weights = Region.growing("weights");
   private final Decoder model =
-      Decoder.carve(new LlamaConfig(10, 16, 24, 2, 2, 2, 8, 8, 1e-5, 1e4, 1, true, OptionalInt.empty(), List.of(), OptionalInt.empty(), "float32"), weights, DType.F32, DType.F32, false);
+      Decoder.carve(new LlamaConfig(10, 16, 24, 2, 2, 2, 8, 8, 1e-5, 1e4, 1, true, OptionalInt.empty(), List.of(),
+          OptionalInt.empty(), "float32"), weights, DType.F32, DType.F32, false);
 
   PerplexityTest() {
     Initialisation.initialise(model, 3);
@@ -57,7 +58,8 @@ class PerplexityTest {
     try (var region = Region.growing("logits")) {
       var p = Pass.inference(device, region);
       var tokens = Tokens.of(p, ids);
-      device.download(model.logits(p, model.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())), MemorySegment.ofArray(logits));
+      device.download(model.logits(p, model.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())),
+          MemorySegment.ofArray(logits));
     }
     var out = new double[n];
     for (int t = 1; t < n; t++) {
@@ -86,11 +88,13 @@ class PerplexityTest {
     var seen = new ArrayList<Integer>();
     var p = Perplexity.of(device, model, IDS, 8, 3, seen::add);
     // windows 0…8, 3…11, 6…14, 9…17, 12…19: the last is shorter and scores the two tokens behind 17
-    double nll = sum(losses(0, 8), 1) + sum(losses(3, 11), 5) + sum(losses(6, 14), 5) + sum(losses(9, 17), 5) + sum(losses(12, 19), 5);
+    double nll = sum(losses(0, 8), 1) + sum(losses(3, 11), 5) + sum(losses(6, 14), 5) + sum(losses(9, 17), 5)
+        + sum(losses(12, 19), 5);
     assertThat(p.tokens()).isEqualTo(IDS.length - 1);
     assertThat(p.meanNll()).isCloseTo(nll / 18, Offset.offset(2e-6));
     assertThat(seen).containsExactly(8, 11, 14, 17, 19);
-    assertThat(p.meanNll()).as("more context, another figure").isNotCloseTo(Perplexity.of(device, model, IDS, 8, 8, _ -> {}).meanNll(), Offset.offset(1e-3));
+    assertThat(p.meanNll()).as("more context, another figure")
+        .isNotCloseTo(Perplexity.of(device, model, IDS, 8, 8, _ -> {}).meanNll(), Offset.offset(1e-3));
   }
 
   @Test
@@ -103,9 +107,13 @@ class PerplexityTest {
 
   @Test
   void impossibleWindowsAreRefused() {
-    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 9, 9, _ -> {})).isInstanceOf(InvalidInput.class).hasMessageContaining("window of 9").hasMessageContaining("8");
-    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 8, 0, _ -> {})).isInstanceOf(InvalidInput.class).hasMessageContaining("stride of 0");
-    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 8, 9, _ -> {})).isInstanceOf(InvalidInput.class).hasMessageContaining("stride of 9");
-    assertThatThrownBy(() -> Perplexity.of(device, model, new int[] {1}, 8, 8, _ -> {})).isInstanceOf(InvalidInput.class).hasMessageContaining("1 tokens");
+    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 9, 9, _ -> {})).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("window of 9").hasMessageContaining("8");
+    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 8, 0, _ -> {})).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("stride of 0");
+    assertThatThrownBy(() -> Perplexity.of(device, model, IDS, 8, 9, _ -> {})).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("stride of 9");
+    assertThatThrownBy(() -> Perplexity.of(device, model, new int[] {1}, 8, 8, _ -> {})).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("1 tokens");
   }
 }

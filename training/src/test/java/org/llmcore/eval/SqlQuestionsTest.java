@@ -72,10 +72,14 @@ class SqlQuestionsTest {
 
   @Test
   void mixedTypesQuotesAndCommentsAreUnderstood() {
-    try (var db = SqlExecution.of(List.of("create table t (a)", "insert into t values (2), ('1x'), (10), (null), ('a;b'), (x'00ff')"))) {
-      assertThat(db.compare("select a from t order by typeof(a), a desc", "select a from t")).isEqualTo(SqlExecution.Outcome.MATCH);
-      assertThat(db.compare("/* why */ select 'a;b' -- that", "select a from t where a = 'a;b'")).isEqualTo(SqlExecution.Outcome.MATCH);
-      assertThat(db.compare("select x'00fe'", "select a from t where typeof(a) = 'blob'")).isEqualTo(SqlExecution.Outcome.DIFFERENT_ROWS);
+    try (var db = SqlExecution.of(List.of("create table t (a)",
+        "insert into t values (2), ('1x'), (10), (null), ('a;b'), (x'00ff')"))) {
+      assertThat(db.compare("select a from t order by typeof(a), a desc", "select a from t"))
+          .isEqualTo(SqlExecution.Outcome.MATCH);
+      assertThat(db.compare("/* why */ select 'a;b' -- that", "select a from t where a = 'a;b'"))
+          .isEqualTo(SqlExecution.Outcome.MATCH);
+      assertThat(db.compare("select x'00fe'", "select a from t where typeof(a) = 'blob'"))
+          .isEqualTo(SqlExecution.Outcome.DIFFERENT_ROWS);
     }
   }
 
@@ -92,21 +96,27 @@ class SqlQuestionsTest {
 
   @Test
   void whatIsWrongIsNamedByLine() {
-    assertThatThrownBy(() -> read(BESIDE, "{\"question\":\"a\",\"sql\":\"select 1\"}")).isInstanceOf(InvalidInput.class).hasMessageContaining("line 1").hasMessageContaining("--db");
+    assertThatThrownBy(() -> read(BESIDE, "{\"question\":\"a\",\"sql\":\"select 1\"}")).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("line 1").hasMessageContaining("--db");
     var places = new SqlQuestions.Places(Optional.of(database), Optional.empty(), Optional.empty());
-    assertThatThrownBy(() -> read(places, "{\"question\":\"a\",\"sql\":\"select 1\"}", "{\"question\":\"a\",\"sql\":\"select x from nowhere\"}"))
+    assertThatThrownBy(() -> read(places, "{\"question\":\"a\",\"sql\":\"select 1\"}",
+        "{\"question\":\"a\",\"sql\":\"select x from nowhere\"}"))
         .isInstanceOf(InvalidInput.class).hasMessageContaining("line 2").hasMessageContaining("nowhere");
-    assertThatThrownBy(() -> read(places, "{\"question\":\"a\"}")).isInstanceOf(InvalidInput.class).hasMessageContaining("no gold query");
+    assertThatThrownBy(() -> read(places, "{\"question\":\"a\"}")).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("no gold query");
     assertThatThrownBy(() -> read(places, "{\"question\":")).isInstanceOf(InvalidInput.class).hasMessageContaining("line 1");
     var data = new SqlQuestions.Places(Optional.of(folder.resolve("q.jsonl")), Optional.empty(), Optional.empty());
-    assertThatThrownBy(() -> read(data, "{\"question\":\"a\",\"sql\":\"select 1\"}")).isInstanceOf(InvalidInput.class).hasMessageContaining("cannot be opened as an SQLite database");
+    assertThatThrownBy(() -> read(data, "{\"question\":\"a\",\"sql\":\"select 1\"}")).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("cannot be opened as an SQLite database");
   }
 
   @Test
   void publishedQuestionsAreAnsweredByTheirGoldQueries() {
     var spider = Path.of(System.getProperty("llm.data", "../shared/data"), "text-to-sql", "spider-de");
     Assumptions.assumeTrue(Files.exists(spider), "skipped: " + spider + " is not here");
-    var task = SqlQuestions.read(spider.resolve("dev.jsonl"), new SqlQuestions.Places(Optional.empty(), Optional.of(spider.resolve("databases")), Optional.empty()), 1000, 64, List.of());
+    var task = SqlQuestions.read(spider.resolve("dev.jsonl"),
+        new SqlQuestions.Places(Optional.empty(), Optional.of(spider.resolve("databases")), Optional.empty()), 1000, 64,
+        List.of());
     assertThat(task.items()).isEqualTo(220);
     for (int i = 0; i < task.items(); i++) {
       assertThat(task.right(i, task.gold(i) + " ;")).as(task.gold(i)).isTrue();
