@@ -43,21 +43,34 @@ public final class Llama2c {
     }
   }
 
+  /// The configuration in a file's header; no tensor is read.
+  /// @throws InvalidInput if header and length do not agree
+  public static LlamaConfig configuration(Path file) {
+    if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
+    try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
+      return configuration(file, channel.map(FileChannel.MapMode.READ_ONLY, 0, Math.min(28, channel.size()), arena), channel.size());
+    } catch (IOException e) {
+      throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
+    }
+  }
+
+  private static LlamaConfig configuration(Path file, MemorySegment m, long bytes) {
+    if (bytes < 28) throw new InvalidInput(file + " has " + bytes + " bytes, too few for a llama2.c header", "download it again");
+    var config = config(file, m);
+    if (bytes == size(config)) return config;
+    throw new InvalidInput(
+        file + " has " + bytes + " bytes, its llama2.c header (" + config.layers() + " layers of width " + config.hidden()
+            + ", vocabulary " + config.vocabulary() + ") asks for " + size(config),
+        "it is truncated or of another version");
+  }
+
   /// Reads a file.
   /// @throws InvalidInput if header and length do not agree
   public static Checkpoint read(Path file) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
-      if (channel.size() < 28) {
-        throw new InvalidInput(file + " has " + channel.size() + " bytes, too few for a llama2.c header", "download it again");
-      }
       var all = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-      var config = config(file, all);
-      if (channel.size() != size(config)) {
-        throw new InvalidInput(
-            file + " has " + channel.size() + " bytes, its llama2.c header " + config + " asks for " + size(config),
-            "it is truncated or of another version");
-      }
+      var config = configuration(file, all, channel.size());
       return new Checkpoint(config, tensors(config, all));
     } catch (ArithmeticException e) {
       throw new InvalidInput(file + " holds a tensor of more than 2^31 elements", "convert the model to safetensors", e);

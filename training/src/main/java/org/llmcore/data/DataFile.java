@@ -159,7 +159,7 @@ public record DataFile(Path path, Format format, Division rows, Optional<String>
     text.setLength(0);
   }
 
-  private static char firstCharacter(Path path) {
+  static char firstCharacter(Path path) {
     if (!Files.isRegularFile(path)) throw new InvalidInput("no file " + path, "give the path of a data file");
     try (var in = Files.newInputStream(path)) {
       var head = in.readNBytes(1 << 16);

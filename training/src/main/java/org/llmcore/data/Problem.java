@@ -16,7 +16,9 @@ public record Problem(Kind kind, long line, int column, String sentence) {
     /// A key the format needs is absent or not text.
     MISSING_KEY,
     /// Correct, but no model family here can spell it: function calls, or an order of roles the chat form does not have.
-    FORM;
+    FORM,
+    /// No question, no gold query, no database, or a gold query that fails on it.
+    SQL;
 
     /// As written in reports.
     public String key() {

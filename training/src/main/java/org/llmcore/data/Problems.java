@@ -19,7 +19,8 @@ public final class Problems {
     this.limit = limit;
   }
 
-  void add(Problem.Kind kind, long line, String sentence) {
+  /// A problem of a whole line.
+  public void add(Problem.Kind kind, long line, String sentence) {
     add(kind, line, 0, sentence);
   }
 

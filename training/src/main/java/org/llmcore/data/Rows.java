@@ -16,14 +16,26 @@ import com.fasterxml.jackson.core.io.JsonEOFException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 
+import org.llmcore.InvalidInput;
+
 /// The values of a JSON-lines file or of a JSON array, one in memory at a time, each with its line.
-final class Rows {
+public final class Rows {
   private static final JsonMapper JSON = JsonMapper.builder()
     .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
     .disable(StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION)
     .build();
 
   private Rows() {}
+
+  /// Every value of a file of JSON lines or one JSON list, with its line.
+  /// @throws org.llmcore.InvalidInput if the file is absent, empty or neither
+  public static void read(Path path, Problems problems, BiConsumer<Long, JsonNode> row) {
+    switch (DataFile.firstCharacter(path)) {
+      case '{' -> lines(path, problems, row);
+      case '[' -> array(path, problems, row);
+      default -> throw new InvalidInput(path.getFileName() + " is neither JSON lines nor a JSON list", "every line is an object { … }");
+    }
+  }
 
   /// One value a line; blank lines are passed over.
   static void lines(Path path, Problems problems, BiConsumer<Long, JsonNode> row) {

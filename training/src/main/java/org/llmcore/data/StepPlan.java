@@ -14,6 +14,8 @@ import org.llmcore.InvalidInput;
 /// An epoch gives every example exactly once, in `Order.of(n, seed, epoch)`; its last step is shorter if the examples do not
 /// come out even. The losses of a step are divided by `learned` of all its micro-batches, known before the first one runs.
 public final class StepPlan {
+  private static final long LOOKED_AT = 20_000_000; // examples; about a second
+
   private final DataSet data;
   private final Batching batching;
   private final long seed;
@@ -89,9 +91,34 @@ public final class StepPlan {
     return step / (double) stepsPerEpoch;
   }
 
-  /// The most tokens any micro-batch of the first epoch holds, for the memory plan.
-  public int largestBatch() {
-    return epoch(0).stream().flatMap(List::stream).mapToInt(b -> IntStream.of(b).map(i -> lengths[i]).sum()).max().getAsInt();
+  /// Size of a micro-batch.
+  public record Size(int tokens, int sequences) {}
+
+  /// The most tokens and the most sequences that any micro-batch of the run holds, for the memory plan. Every step is looked
+  /// at; where that would take long, it is the most that any order of the examples could give.
+  public Size largest() {
+    if ((long) steps / stepsPerEpoch * lengths.length > LOOKED_AT) return largestOfAnyOrder();
+    int tokens = 1;
+    int sequences = 1;
+    for (int s = 1; s <= steps; s++) {
+      for (var batch : examples(s)) {
+        tokens = Math.max(tokens, IntStream.of(batch).map(i -> lengths[i]).sum());
+        sequences = Math.max(sequences, batch.length);
+      }
+    }
+    return new Size(tokens, sequences);
+  }
+
+  private Size largestOfAnyOrder() {
+    var sorted = lengths.clone();
+    Arrays.sort(sorted);
+    return switch (batching) {
+      case Batching.Sequences s -> {
+        int n = Math.min(s.sequences(), sorted.length);
+        yield new Size(Math.min(s.tokens(), Arrays.stream(sorted, sorted.length - n, sorted.length).sum()), n);
+      }
+      case Batching.Packed p -> new Size(p.tokens(), Math.min(sorted.length, p.tokens() / sorted[0]));
+    };
   }
 
   /// All of a data set in its own order, for evaluation.

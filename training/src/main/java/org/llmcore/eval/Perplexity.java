@@ -17,7 +17,7 @@ import org.llmcore.tensor.Region;
 /// | protocol       | windows                         | scored                                                        |
 /// |----------------|---------------------------------|---------------------------------------------------------------|
 /// | windows (GPTQ) | 0…W, W…2W, …; what is left over is dropped | every token of a window but its first              |
-/// | strided        | start every S tokens            | the tokens no earlier window has scored                        |
+/// | strided (S < W) | start every S tokens until one reaches the end, the last may be shorter | the tokens no earlier window has scored |
 ///
 /// The first is the protocol of the GPTQ papers (window 2,048), except that they count W instead of W−1 tokens per window in
 /// the mean, which changes nothing when all windows are equally long.
@@ -44,12 +44,14 @@ public record Perplexity(double meanNll, long tokens) {
     long scored = 0;
     try (var step = device.reserve("step", counted.high())) {
       int done = 1; // the first token is never predicted
-      for (int from = 0; from + w <= ids.length; from += stride) {
-        var losses = run(device, step, model, Arrays.copyOfRange(ids, from, from + w), w);
+      // Whole windows drop what is left over; strided ones go on until all is scored.
+      for (int from = 0; stride == window ? from + w <= ids.length : done < ids.length; from += stride) {
+        int to = Math.min(from + w, ids.length);
+        var losses = run(device, step, model, Arrays.copyOfRange(ids, from, to), to - from);
         int first = stride == window ? from + 1 : Math.max(done, from + 1);
-        for (int t = first; t < from + w; t++) nll += losses[t - 1 - from];
-        scored += from + w - first;
-        done = from + w;
+        for (int t = first; t < to; t++) nll += losses[t - 1 - from];
+        scored += to - first;
+        done = to;
         progress.accept(done);
       }
     }

@@ -21,6 +21,11 @@ public interface Task {
   /// The prompt of an item, without BOS.
   String prompt(int item);
 
+  /// The prompt of an item as ids, BOS in front where the tokenizer asks for it.
+  default int[] ids(Tokenizer tokenizer, int item) {
+    return withBos(tokenizer, prompt(item));
+  }
+
   /// A right answer, to show beside the model's.
   String gold(int item);
 
@@ -54,7 +59,7 @@ public interface Task {
     int chunk = 64;
     for (int from = 0; from < items(); from += chunk) {
       var requests = new ArrayList<Generator.Request>();
-      for (int i = from; i < Math.min(items(), from + chunk); i++) requests.add(request(tokenizer, prompt(i)));
+      for (int i = from; i < Math.min(items(), from + chunk); i++) requests.add(request(ids(tokenizer, i)));
       var generations = generator.generate(requests);
       for (int i = 0; i < generations.size(); i++) {
         Generation g = generations.get(i);
@@ -67,8 +72,8 @@ public interface Task {
     return new Result(new Score(right, items()), answers);
   }
 
-  private Generator.Request request(Tokenizer tokenizer, String prompt) {
-    return new Generator.Request(withBos(tokenizer, prompt), maxNewTokens(), Sampling.GREEDY, stop(), Generator.Listener.NONE);
+  private Generator.Request request(int[] ids) {
+    return new Generator.Request(ids, maxNewTokens(), Sampling.GREEDY, stop(), Generator.Listener.NONE);
   }
 
   /// Ids of a prompt, BOS in front where the tokenizer asks for it.

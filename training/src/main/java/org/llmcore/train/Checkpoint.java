@@ -71,7 +71,9 @@ public record Checkpoint(Path folder, State state) {
     return all.isEmpty() ? Optional.empty() : Optional.of(all.getLast());
   }
 
-  private static Checkpoint open(Path folder) {
+  /// The checkpoint in a folder.
+  /// @throws InvalidInput if its state cannot be read
+  public static Checkpoint open(Path folder) {
     try {
       return new Checkpoint(folder, JSON.readValue(Files.readString(folder.resolve("state.json")), State.class));
     } catch (IOException e) {

@@ -14,6 +14,7 @@ import org.llmcore.data.Objective;
 import org.llmcore.data.Problems;
 import org.llmcore.data.Sample;
 import org.llmcore.data.sql.SqlTask;
+import org.llmcore.eval.ExactMatch;
 import org.llmcore.eval.SqlTaskEvaluation;
 import org.llmcore.eval.Task;
 import org.llmcore.text.BpeTrainer;
@@ -26,6 +27,8 @@ import org.llmcore.text.Tokenizer;
 /// | `embedded:sql`        | pairs of question and SQL (`SqlTask`)                                 | SQL  |
 /// | `embedded:sql-corpus` | documents of the base model's corpus, in four languages, never SQL; the schema is given, the rest learned | none |
 /// | a path                | what `DataFile` finds there                                           | none |
+///
+/// With `evaluation.task: exact` the task is exact match on the validation split, whatever the source.
 ///
 /// @param validation examples kept apart for the evaluation loss; may be empty
 /// @param notes what should be said about the data
@@ -55,8 +58,14 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
     notes.add(all.summary());
     boolean sql = recipe.evaluation().task() == Recipe.Task.SQL;
     if (sql && task.isEmpty()) throw new InvalidInput("evaluation.task is sql, but the data is " + data.source().text(), "use it with data embedded:sql, or choose loss");
+    boolean exact = recipe.evaluation().task() == Recipe.Task.EXACT;
+    if (exact && data.validation() == 0) throw new InvalidInput("evaluation.task is exact, but data.validation is 0", "set a share of the examples apart, for example data.validation: 0.05");
     if (data.validation() == 0) return new Corpus(all, new DataSet(all.objective(), List.of()), sql ? task : Optional.empty(), notes);
     var split = all.split(data.validation(), recipe.training().seed());
+    if (exact) {
+      var match = ExactMatch.of(split.validation(), examples.tokenizer(), recipe.evaluation().items(), false, false);
+      return new Corpus(split.train(), split.validation(), Optional.of(match), notes);
+    }
     return new Corpus(split.train(), split.validation(), sql ? task : Optional.empty(), notes);
   }
 

@@ -12,6 +12,7 @@ import org.llmcore.checkpoint.AtomicFile;
 /// stand; its files are unpacked to a private temporary folder that goes away with the process.
 public final class Embedded {
   private static final String PREFIX = "embedded:";
+  private static final String PLACE = "/org/llmcore/embedded/";
   private static final List<String> MODELS = List.of("sql-base");
   private static final List<String> FILES = List.of("config.json", "generation_config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json");
 
@@ -23,11 +24,14 @@ public final class Embedded {
     if (!text.startsWith(PREFIX)) return Path.of(text);
     var name = text.substring(PREFIX.length());
     if (!MODELS.contains(name)) throw new InvalidInput("no model is embedded as '" + name + "'", "embedded are " + MODELS);
+    if (Embedded.class.getResource(PLACE + name + "/config.json") == null) {
+      throw new InvalidInput("this build carries no model '" + name + "'", "use a released jar, or name a model folder");
+    }
     try {
       var folder = Files.createTempDirectory("llm-core-" + name);
       Runtime.getRuntime().addShutdownHook(new Thread(() -> remove(folder)));
       for (var file : FILES) {
-        try (var in = Embedded.class.getResourceAsStream("/org/llmcore/embedded/" + name + "/" + file)) {
+        try (var in = Embedded.class.getResourceAsStream(PLACE + name + "/" + file)) {
           if (in != null) Files.copy(in, folder.resolve(file));
         }
       }

@@ -85,7 +85,7 @@ public record Recipe(
   /// A low-rank adapter on frozen weights (Hu et al. 2021, arXiv:2106.09685), with PEFT's scale alpha/r, or alpha/√r with `rslora`.
   public record LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora) implements Method {
     public LowRank {
-      atLeast("method.r", r, 1);
+      between("method.r", r, 1, 1 << 16);
       check(alpha > 0 && alpha < 1e6, "method.alpha is " + alpha, "expected a number above 0, usually r or 2r");
       check(dropout >= 0 && dropout < 1, "method.dropout is " + dropout, "expected a number in [0, 1), usually 0 or 0.05");
     }
@@ -145,7 +145,7 @@ public record Recipe(
     public Training {
       check(epochs > 0 && epochs <= 1e6, "training.epochs is " + epochs, "expected a number above 0");
       if (maxSteps.isPresent()) atLeast("training.maxSteps", maxSteps.getAsInt(), 1);
-      atLeast("training.batch", batch, 1);
+      between("training.batch", batch, 1, 1 << 20);
       atLeast("training.microBatch", microBatch, 1);
       check(batch % microBatch == 0, "training.microBatch is " + microBatch + ", which does not divide training.batch " + batch, "try " + divisor(batch, microBatch));
       check(learningRate > 0 && learningRate <= 100, "training.learningRate is " + learningRate, "expected a number above 0, for example 2e-4");
@@ -157,7 +157,7 @@ public record Recipe(
       check(beta2 >= 0 && beta2 < 1, "training.beta2 is " + beta2, "expected a number in [0, 1), usually 0.999");
       check(eps > 0 && eps < 1, "training.eps is " + eps, "expected a small number above 0, usually 1e-8");
       check(clip >= 0 && clip < Double.POSITIVE_INFINITY, "training.clip is " + clip, "expected a gradient norm above 0, or 0 for no limit");
-      if (threads.isPresent()) atLeast("training.threads", threads.getAsInt(), 1);
+      if (threads.isPresent()) between("training.threads", threads.getAsInt(), 1, 1024);
     }
 
     /// Warm-up in steps, of `total` steps altogether.
@@ -175,7 +175,10 @@ public record Recipe(
   /// What evaluation measures.
   public enum Task {
     LOSS,
+    /// Execution accuracy on questions of the embedded SQL task that training never sees.
     SQL,
+    /// Exact match of generated answers on the validation split.
+    EXACT,
     NONE
   }
 
@@ -217,6 +220,10 @@ public record Recipe(
 
   private static void atLeast(String key, int value, int least) {
     check(value >= least, key + " is " + value, "expected a whole number of at least " + least);
+  }
+
+  private static void between(String key, int value, int least, int most) {
+    check(value >= least && value <= most, key + " is " + value, "expected a whole number from " + least + " to " + most);
   }
 
   private static void check(boolean holds, String found, String hint) {

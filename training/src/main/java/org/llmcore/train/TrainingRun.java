@@ -181,16 +181,8 @@ public final class TrainingRun {
   }
 
   private MemoryPlan memory(LanguageModel model, Corpus corpus, StepPlan steps) {
-    int tokens = 1;
-    int sequences = 1;
-    for (int s = 1; s <= Math.min(steps.steps(), 5L * steps.stepsPerEpoch()); s++) {
-      for (var examples : steps.examples(s)) {
-        int n = 0;
-        for (int i : examples) n += corpus.train().examples().get(i).length();
-        tokens = Math.max(tokens, n);
-        sequences = Math.max(sequences, examples.length);
-      }
-    }
+    int tokens = steps.largest().tokens();
+    int sequences = steps.largest().sequences();
     for (var b : validation(corpus)) {
       tokens = Math.max(tokens, b.ids().length);
       sequences = Math.max(sequences, b.sequences());

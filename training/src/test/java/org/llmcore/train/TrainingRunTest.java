@@ -104,6 +104,26 @@ class TrainingRunTest {
   }
 
   @Test
+  void theMemoryPlanLooksAtEveryEpoch() throws IOException {
+    var s = new StringBuilder();
+    var words = new String[] {"old fox", "young owl", "red star", "big moon", "wild goose"};
+    for (int i = 0; i < 40; i++) s.append("{\"prompt\":\"the\",\"completion\":\"").append(i < 2 ? "zyxwvutsrqponmlk" : words[i % 5]).append("\"}\n");
+    text = Files.writeString(folder.resolve("pairs.jsonl"), s);
+    // Two of the examples are long; they meet in a batch of two once in some forty epochs.
+    assertThat(stepBytes(5)).isLessThan(stepBytes(500));
+  }
+
+  private long stepBytes(int epochs) {
+    var r = recipe(8, false, 1, 1e-3);
+    var data = new Recipe.Data(r.data().source(), Optional.empty(), 0, OptionalInt.empty(), false, TooLong.REFUSE);
+    var t = new Recipe.Training(epochs, OptionalInt.empty(), 2, 2, 1e-3, LrSchedule.Kind.COSINE, 0, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false);
+    var other = new Recipe(r.model(), r.tokenizer(), r.method(), data, t, new Recipe.Evaluation(0, Recipe.Task.NONE, 1, OptionalInt.empty()), r.checkpoints(), r.output());
+    try (Device device = new CpuDevice(true, 1)) {
+      return new TrainingRun(device, other, folder.resolve("never"), false, TrainingListener.NONE, () -> false).plan().memory().step();
+    }
+  }
+
+  @Test
   void aLossThatIsNotANumberStopsWithTheStepAndAdvice() {
     assertThatThrownBy(() -> run("nan", recipe(8, false, 40, 90), 2)).isInstanceOf(InvalidInput.class).hasMessageContaining("step").hasMessageContaining("learningRate");
   }
