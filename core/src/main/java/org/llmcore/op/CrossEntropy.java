@@ -81,6 +81,7 @@ public sealed interface CrossEntropy extends Kernel {
     int tokens = x.dim(0);
     var loss = p.empty(DType.F32, tokens);
     var dx = p.sink(x);
+    var dw = p.sink(w); // asked for once, below the mark: a gradient carved inside a chunk would not outlive it
     boolean train = p.taped();
     long mark = p.region().mark();
     for (int from = 0; from < tokens; from += chunk) {
@@ -91,8 +92,10 @@ public sealed interface CrossEntropy extends Kernel {
       if (train) {
         p.run(new Fused(loss.slice(from, to), z, targets.slice(from, to), scale));
         if (dx.wanted()) p.run(new MatMul.Product(dx.slice(from, to), z, w, false, false, 1));
-        var dw = p.sink(w);
-        if (dw.wanted()) p.run(new MatMul.Product(dw, z, xs, true, false, 1));
+        if (dw.wanted()) {
+          p.run(new MatMul.Product(dw, z, xs, true, false, 1));
+          dw = Sink.add(dw.tensor());
+        }
       } else {
         p.run(new Forward(loss.slice(from, to), p.empty(DType.F32, to - from), z, targets.slice(from, to)));
       }

@@ -8,6 +8,8 @@ import org.llmcore.tensor.Tensor;
 ///     y (+)= alpha · op(a) · op(b)              op(x) = x or xᵀ over the last two dimensions
 ///     y = a·b      da = dy·bᵀ      db = aᵀ·dy
 ///     y = a·bᵀ     da = dy·b       db = dyᵀ·a       (a linear layer: x (T,K), w (N,K))
+///     y = aᵀ·b     da = b·dyᵀ      db = a·dy
+///     y = aᵀ·bᵀ    da = bᵀ·dyᵀ     db = dyᵀ·aᵀ
 ///
 /// | tensor | shape                     | dtype         | role           |
 /// |--------|---------------------------|---------------|----------------|
@@ -75,25 +77,32 @@ public sealed interface MatMul extends Kernel {
     }
   }
 
-  /// y = a·b, or a·bᵀ with `tb`.
-  static Tensor apply(Pass p, Tensor a, Tensor b, boolean tb) {
+  /// y = op(a)·op(b), transposed as `ta` and `tb` say.
+  static Tensor apply(Pass p, Tensor a, Tensor b, boolean ta, boolean tb) {
+    Check.that(a.shape().rank() >= 2 && b.shape().rank() >= 2, "MatMul a%s · b%s does not fit: expected two dimensions or more", a.shape(), b.shape());
     var dims = a.shape().dims();
-    dims[dims.length - 1] = tb ? b.shape().dim(-2) : b.columns();
+    dims[dims.length - 2] = a.dim(ta ? -1 : -2);
+    dims[dims.length - 1] = b.dim(tb ? -2 : -1);
     var y = p.result(a.dtype(), Shape.of(dims), a, b); // (…,M,N)
-    p.run(new Product(Sink.write(y), a, b, false, tb, 1));
+    p.run(new Product(Sink.write(y), a, b, ta, tb, 1));
     p.onBackward(
         y,
         dy -> {
           var da = p.sink(a);
-          if (da.wanted()) p.run(new Product(da, dy, b, false, !tb, 1));
+          if (da.wanted()) p.run(ta ? new Product(da, b, dy, tb, true, 1) : new Product(da, dy, b, false, !tb, 1));
           var db = p.sink(b);
-          if (db.wanted()) p.run(tb ? new Product(db, dy, a, true, false, 1) : new Product(db, a, dy, true, false, 1));
+          if (db.wanted()) p.run(tb ? new Product(db, dy, a, true, ta, 1) : new Product(db, a, dy, !ta, false, 1));
         });
     return y;
   }
 
+  /// y = a·b, or a·bᵀ with `tb`.
+  static Tensor apply(Pass p, Tensor a, Tensor b, boolean tb) {
+    return apply(p, a, b, false, tb);
+  }
+
   /// y = a·b.
   static Tensor apply(Pass p, Tensor a, Tensor b) {
-    return apply(p, a, b, false);
+    return apply(p, a, b, false, false);
   }
 }

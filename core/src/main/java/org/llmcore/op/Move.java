@@ -108,8 +108,13 @@ public sealed interface Move extends Kernel {
 
   /// Tensors one after another along `axis`.
   static Tensor concat(Pass p, int axis, Tensor... parts) {
+    Check.that(parts.length > 0, "Move.concat of no tensors along axis %s", axis);
     int n = 0;
-    for (var x : parts) n += x.dim(axis);
+    for (var x : parts) {
+      boolean fits = x.shape().rank() == parts[0].shape().rank() && x.shape().with(axis, 0).equals(parts[0].shape().with(axis, 0));
+      Check.that(fits, "Move.concat of %s and %s along axis %s: the other axes differ", parts[0].shape(), x.shape(), axis);
+      n += x.dim(axis);
+    }
     var y = p.result(parts[0].dtype(), parts[0].shape().with(axis, n), parts);
     int from = 0;
     for (var x : parts) {

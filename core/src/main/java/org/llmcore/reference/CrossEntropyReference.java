@@ -1,6 +1,7 @@
 package org.llmcore.reference;
 
 import org.llmcore.op.CrossEntropy;
+import org.llmcore.op.Sink;
 import org.llmcore.tensor.Tensor;
 
 /// Negative log-likelihood, row by row.
@@ -23,7 +24,7 @@ final class CrossEntropyReference {
         for (int t = 0; t < k.z().dim(0); t++) {
           double lse = SoftmaxReference.logSumExp(row(c, k.z(), t));
           c.set(k.loss(), t, loss(c, k.z(), k.targets(), t, lse));
-          gradient(c, k.z(), k.targets(), t, lse, k.scale(), org.llmcore.op.Sink.write(k.z()));
+          gradient(c, k.z(), k.targets(), t, lse, k.scale(), Sink.write(k.z()));
         }
       }
     }
@@ -35,13 +36,17 @@ final class CrossEntropyReference {
     return out;
   }
 
+  private static int target(Cells c, Tensor targets, int t, Tensor z) {
+    return c.index(targets, t) == CrossEntropy.IGNORE ? CrossEntropy.IGNORE : c.index(targets, t, z.columns());
+  }
+
   private static double loss(Cells c, Tensor z, Tensor targets, int t, double lse) {
-    int target = c.index(targets, t);
+    int target = target(c, targets, t, z);
     return target == CrossEntropy.IGNORE ? 0 : lse - c.get(z, (long) t * z.columns() + target);
   }
 
-  private static void gradient(Cells c, Tensor z, Tensor targets, int t, double lse, double dloss, org.llmcore.op.Sink dz) {
-    int target = c.index(targets, t);
+  private static void gradient(Cells c, Tensor z, Tensor targets, int t, double lse, double dloss, Sink dz) {
+    int target = target(c, targets, t, z);
     for (int v = 0; v < z.columns(); v++) {
       long i = (long) t * z.columns() + v;
       double p = Math.exp(c.get(z, i) - lse) - (v == target ? 1 : 0);

@@ -11,7 +11,7 @@ final class RopeReference {
     int half = width / 2;
     int sign = k.inverse() ? -1 : 1;
     for (int t = 0; t < k.x().dim(0); t++) {
-      long angles = (long) c.index(k.positions(), t) * width;
+      long angles = (long) c.index(k.positions(), t, k.table().dim(0)) * width;
       for (int h = 0; h < k.x().dim(1); h++) {
         long at = ((long) t * k.x().dim(1) + h) * width;
         for (int i = 0; i < half; i++) {

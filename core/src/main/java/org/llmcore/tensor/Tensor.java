@@ -129,7 +129,7 @@ public final class Tensor {
   /// Copies values in, converting to this dtype. Host memory only.
   public Tensor set(float... values) {
     if (values.length != elements()) throw new IllegalArgumentException(values.length + " values for shape " + shape);
-    long a = address();
+    long a = segment().address();
     for (int i = 0; i < values.length; i++) Memory.store(dtype, a, i, values[i]);
     return this;
   }
