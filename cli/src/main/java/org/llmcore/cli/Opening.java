@@ -33,6 +33,12 @@ final class Opening {
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
   private Optional<Integer> threads = Optional.empty();
 
+  /// The same options, where a model need not be named.
+  Opening or(String usual) {
+    if (model.isEmpty() && run.isEmpty()) model = Optional.of(usual);
+    return this;
+  }
+
   /// The device of this command.
   Device device() {
     return threads.map(Devices::open).orElseGet(Devices::open);
