@@ -29,9 +29,15 @@ public final class Main {
       History.compare(History.read(HISTORY), regressions).forEach(System.out::println);
       System.exit(regressions.isEmpty() ? 0 : 1);
     }
+    var line = new CommandLineOptions(args);
+    if (line.shouldList() || line.shouldHelp()) {
+      if (line.shouldHelp()) line.showHelp();
+      else new Runner(line).list();
+      return;
+    }
     var options =
         new OptionsBuilder()
-            .parent(new CommandLineOptions(args))
+            .parent(line)
             .jvmArgsAppend("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g")
             .build();
     var lines = new ArrayList<History>();

@@ -367,7 +367,7 @@ public final class TrainingRun {
         bestLoss = loss;
         bestStep = s;
         stale = 0;
-        if (s > 0 && recipe.evaluation().patience().isPresent()) save(s);
+        if (s > 0 && s < plan.steps()) save(s);
       } else {
         stale++;
       }
