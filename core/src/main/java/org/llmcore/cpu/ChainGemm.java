@@ -1,6 +1,5 @@
 package org.llmcore.cpu;
 
-import org.llmcore.op.MatMul;
 import org.llmcore.tensor.DType;
 
 /// Blocks of y (+)= alpha·op(a)·op(b) by rule 2 of `Kernel`: every element is one chain of fused multiply-adds in ascending k
@@ -16,12 +15,12 @@ final class ChainGemm {
   private static final int DEPTH = 320;
 
   private final Lanes lanes;
-  private final MatMul.Product c;
+  private final Gemm c;
   private final int m;
   private final int n;
   private final int k;
 
-  ChainGemm(Lanes lanes, MatMul.Product c) {
+  ChainGemm(Lanes lanes, Gemm c) {
     this.lanes = lanes;
     this.c = c;
     m = c.m();

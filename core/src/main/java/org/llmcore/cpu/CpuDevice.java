@@ -13,6 +13,7 @@ import org.llmcore.op.HostDevice;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Move;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Reduce;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
@@ -61,8 +62,9 @@ public final class CpuDevice implements HostDevice {
       case Dropout.Mask k -> DropoutCpu.run(lanes, workers, k);
       case Embedding k -> EmbeddingCpu.run(lanes, workers, k);
       case GradientNorm k -> GradientNormCpu.run(lanes, workers, k);
-      case MatMul.Product k -> MatMulCpu.run(lanes, workers, k, shared);
+      case MatMul.Product k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
       case Move k -> MoveCpu.run(lanes, workers, k);
+      case QuantMatMul k -> QuantMatMulCpu.run(lanes, workers, k, shared);
       case Reduce k -> ReduceCpu.run(lanes, workers, k);
       case RmsNorm k -> RmsNormCpu.run(lanes, workers, k);
       case Rope.Rotate k -> RopeCpu.run(lanes, workers, k);

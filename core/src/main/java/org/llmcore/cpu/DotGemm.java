@@ -6,8 +6,6 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShuffle;
 
-import org.llmcore.op.MatMul;
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 
 /// Blocks of y (+)= alpha·a·bᵀ by rule 3 of `Kernel`, for the few rows of a when decoding: every element is a dot product of two
@@ -50,13 +48,13 @@ final class DotGemm {
   private static final Level ONE = Level.of(1);
 
   private final Lanes lanes;
-  private final MatMul.Product c;
+  private final Gemm c;
   private final long a;
   private final int k;
   private final VectorMask<Float> mask;
 
   /// @param a the left operand as f32
-  DotGemm(Lanes lanes, MatMul.Product c, long a) {
+  DotGemm(Lanes lanes, Gemm c, long a) {
     this.lanes = lanes;
     this.c = c;
     this.a = a;
@@ -68,14 +66,14 @@ final class DotGemm {
   void run(Block block, long y, long pitch, Scratch scratch) {
     long sums = scratch.floats(PARTIALS * PARTIALS);
     long staging = scratch.floats(4L * k);
-    boolean direct = c.b().dtype() == DType.F32;
+    boolean direct = c.b().plain();
     long left = a + 4 * block.a(c.m(), k, 0, false);
     long first = block.b(c.n(), k, 0, true);
     for (int col = 0; col < block.columns(); col += 4) {
       int width = Math.min(4, block.columns() - col);
       long at = first + (long) col * k;
-      if (!direct) for (int i = 0; i < width; i++) Rows.read(lanes, c.b(), at + (long) i * k, k, staging + 4L * i * k);
-      long right = direct ? c.b().address() + 4 * at : staging;
+      if (!direct) for (int i = 0; i < width; i++) c.b().read(lanes, at + (long) i * k, k, staging + 4L * i * k);
+      long right = direct ? c.b().read(lanes, at, width * k, staging) : staging;
       if (lanes.vector() && WIDE) wide(y + 4L * col, pitch, left, right, block.rows(), width, sums);
       else narrow(y + 4L * col, pitch, left, right, block.rows(), width, sums);
     }

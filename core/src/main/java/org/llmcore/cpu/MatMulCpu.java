@@ -1,6 +1,5 @@
 package org.llmcore.cpu;
 
-import org.llmcore.op.MatMul;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
@@ -24,7 +23,7 @@ final class MatMulCpu {
     void run(Block block, long y, long pitch, Scratch scratch);
   }
 
-  static void run(Lanes lanes, Workers workers, MatMul.Product c, Scratch shared) {
+  static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
     shared.reset();
     int m = c.m();
     int n = c.n();
@@ -41,7 +40,7 @@ final class MatMulCpu {
     }
   }
 
-  private static void blocks(Lanes lanes, Workers workers, MatMul.Product c, Block.Grid grid, Body body) {
+  private static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {
     var y = c.y().tensor();
     boolean direct = y.dtype() == DType.F32;
     workers.run(

@@ -1,8 +1,6 @@
 package org.llmcore.cpu;
 
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
-import org.llmcore.tensor.Tensor;
 
 /// The right operand of a block of y as `Tiles` reads it: panels of `Tiles.WIDTH` columns, one behind the other, each with its
 /// k rows side by side; the last panel may be narrower, and columns that do not exist are 0. Packing converts every floating
@@ -20,18 +18,18 @@ final class Panels {
   }
 
   /// Panels of columns `[0, columns)` from `depth` rows of b that begin at element `from` and are `row` elements apart.
-  static void copy(Lanes lanes, long to, Tensor b, long from, long row, int columns, int depth, long staging) {
+  static void copy(Lanes lanes, long to, Right b, long from, long row, int columns, int depth, long staging) {
     for (int c = 0; c < columns; c += Tiles.WIDTH) {
       int n = Math.min(Tiles.WIDTH, columns - c);
       int width = Tiles.width(n);
       long panel = to + 4L * c * depth;
-      if (b.dtype() == DType.F32 && lanes.vector() && n == width) {
-        lines(panel, b.address() + 4 * (from + c), 4 * row, width, depth);
+      if (b.plain() && lanes.vector() && n == width) {
+        lines(panel, b.read(lanes, from + c, n, staging), 4 * row, width, depth);
         continue;
       }
       for (int k = 0; k < depth; k++) {
         long line = panel + 4L * k * width;
-        Rows.copy(lanes, line, Rows.read(lanes, b, from + c + k * row, n, staging), n);
+        Rows.copy(lanes, line, b.read(lanes, from + c + k * row, n, staging), n);
         for (int i = n; i < width; i++) Memory.f32(line + 4L * i, 0);
       }
     }
@@ -50,7 +48,7 @@ final class Panels {
 
   /// Panels whose column c is row c of b: `columns` rows of `depth` elements that begin at element `from` and are `row`
   /// elements apart. With `stride` > 1 the rows of a panel are sorted by k mod stride, then by k.
-  static void transpose(Lanes lanes, long to, Tensor b, long from, long row, int columns, int depth, int stride, long staging) {
+  static void transpose(Lanes lanes, long to, Right b, long from, long row, int columns, int depth, int stride, long staging) {
     for (int c = 0; c < columns; c += Tiles.WIDTH) {
       int n = Math.min(Tiles.WIDTH, columns - c);
       int width = Tiles.width(n);
@@ -59,10 +57,10 @@ final class Panels {
       for (int j = 0; j < n; j += GROUP) {
         long at = from + (c + j) * row;
         int last = Math.min(GROUP, n - j) - 1;
-        long s0 = Rows.read(lanes, b, at, depth, staging);
-        long s1 = Rows.read(lanes, b, at + Math.min(1, last) * row, depth, staging + 4L * depth);
-        long s2 = Rows.read(lanes, b, at + Math.min(2, last) * row, depth, staging + 8L * depth);
-        long s3 = Rows.read(lanes, b, at + Math.min(3, last) * row, depth, staging + 12L * depth);
+        long s0 = b.read(lanes, at, depth, staging);
+        long s1 = b.read(lanes, at + Math.min(1, last) * row, depth, staging + 4L * depth);
+        long s2 = b.read(lanes, at + Math.min(2, last) * row, depth, staging + 8L * depth);
+        long s3 = b.read(lanes, at + Math.min(3, last) * row, depth, staging + 12L * depth);
         columns(panel + 4L * j, s0, s1, s2, s3, last + 1, 4L * width, depth, stride);
       }
     }

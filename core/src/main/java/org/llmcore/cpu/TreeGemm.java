@@ -1,6 +1,5 @@
 package org.llmcore.cpu;
 
-import org.llmcore.op.MatMul;
 import org.llmcore.tensor.Memory;
 
 /// Blocks of y (+)= alpha·a·bᵀ by rule 3 of `Kernel`, for many rows of a.
@@ -19,13 +18,13 @@ final class TreeGemm {
   private static final int LEVELS = 4;
 
   private final Lanes lanes;
-  private final MatMul.Product c;
+  private final Gemm c;
   private final long a;
   private final int n;
   private final int k;
 
   /// @param a the left operand as f32
-  TreeGemm(Lanes lanes, MatMul.Product c, long a) {
+  TreeGemm(Lanes lanes, Gemm c, long a) {
     this.lanes = lanes;
     this.c = c;
     this.a = a;

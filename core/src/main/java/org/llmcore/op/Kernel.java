@@ -22,6 +22,7 @@ public sealed interface Kernel
         GradientNorm,
         MatMul,
         Move,
+        QuantMatMul,
         Reduce,
         RmsNorm,
         Rope,

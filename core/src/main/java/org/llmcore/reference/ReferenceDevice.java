@@ -12,6 +12,7 @@ import org.llmcore.op.HostDevice;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Move;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Reduce;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
@@ -66,6 +67,7 @@ public final class ReferenceDevice implements HostDevice {
       case GradientNorm k -> GradientNormReference.run(cells, k);
       case MatMul.Product k -> MatMulReference.run(cells, k);
       case Move k -> MoveReference.run(cells, k);
+      case QuantMatMul k -> QuantMatMulReference.run(cells, k);
       case Reduce k -> ReduceReference.run(cells, k);
       case RmsNorm k -> RmsNormReference.run(cells, k);
       case Rope.Rotate k -> RopeReference.run(cells, k);

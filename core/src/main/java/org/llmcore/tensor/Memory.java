@@ -46,6 +46,11 @@ public final class Memory {
     ALL.set(SHORT, address, value);
   }
 
+  /// The byte at an address, unsigned.
+  public static int u8(long address) {
+    return ALL.get(ValueLayout.JAVA_BYTE, address) & 0xff;
+  }
+
   /// Element `index` of an array of `dtype` at `address`, as f32 (exact for every dtype but large I32).
   public static float load(DType dtype, long address, long index) {
     return switch (dtype) {
@@ -53,7 +58,7 @@ public final class Memory {
       case BF16 -> Bf16.toFloat(u16(address + 2 * index));
       case F16 -> Float.float16ToFloat(u16(address + 2 * index));
       case I32 -> i32(address + 4 * index);
-      case U8 -> ALL.get(ValueLayout.JAVA_BYTE, address + index) & 0xff;
+      case U8 -> u8(address + index);
     };
   }
 

@@ -7,6 +7,7 @@ import java.util.stream.Collectors;
 
 import org.llmcore.op.Kernel;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Tensor;
 
 /// The tensors of a kernel call under the names its record gives them, outputs first.
@@ -35,6 +36,7 @@ record Operands(String kernel, List<Operand> list) {
           int i = 0;
           for (var o : several) if (o instanceof Tensor t) out.add(new Operand(c.getName() + "[" + i++ + "]", t));
         }
+        case QuantMatrix w -> w.parts().forEach(part -> out.add(new Operand(c.getName() + "." + part.name(), part.tensor())));
         default -> {}
       }
     }

@@ -9,6 +9,7 @@ import java.util.function.Consumer;
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
@@ -56,8 +57,11 @@ public final class TracedDevice implements Device {
 
   /// 2·M·N·K per matrix of the batch; 0 where arithmetic is not what limits a kernel.
   private static double flops(Kernel kernel) {
-    if (!(kernel instanceof MatMul.Product k)) return 0;
-    return 2.0 * k.y().tensor().elements() * (k.ta() ? k.a().dim(-2) : k.a().dim(-1));
+    return switch (kernel) {
+      case MatMul.Product k -> 2.0 * k.y().tensor().elements() * (k.ta() ? k.a().dim(-2) : k.a().dim(-1));
+      case QuantMatMul.Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
+      default -> 0;
+    };
   }
 
   private void table() {

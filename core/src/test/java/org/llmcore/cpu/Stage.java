@@ -29,6 +29,10 @@ final class Stage {
     this.device = device;
   }
 
+  Region region() {
+    return region;
+  }
+
   Tensor random(DType dtype, int... dims) {
     var t = region.carve(dtype, Shape.of(dims));
     var values = new float[(int) t.elements()];

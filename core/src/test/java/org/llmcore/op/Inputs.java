@@ -63,6 +63,10 @@ final class Inputs {
     return fill(region.carve(dtype, Shape.of(dims)), 5, 6, 9);
   }
 
+  Region region() {
+    return region;
+  }
+
   Tensor ints(int... values) {
     return region.carve(DType.I32, Shape.of(values.length)).set(values);
   }

@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
@@ -23,6 +24,7 @@ final class OperatorCases {
   static List<OperatorCase> all() {
     var c = new OperatorCases();
     c.matMul();
+    c.quantMatMul();
     c.rows();
     c.attention();
     c.algebra();
@@ -61,6 +63,18 @@ final class OperatorCases {
     add("matmul batched a·b", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 2, 3, 5, 7), in.leaf(F32, 2, 3, 7, 4))));
     add("matmul batched a·bᵀ", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 3, 4, 7), true)));
     add("matmul (B,T,K)·(N,K)ᵀ", MatMul.class, F32, 15, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 4, 7), true)));
+  }
+
+  private void quantMatMul() {
+    for (var form : QuantMatrices.forms()) {
+      add("quantized x·Wᵀ, " + form, QuantMatMul.class, F32, 512, 200, (p, in) -> one(QuantMatMul.apply(p, in.leaf(F32, 3, form.fit(39)), form.make(in.region(), 5, form.fit(39), 1))));
+      add("quantized (B,T,K), bf16, " + form, QuantMatMul.class, BF16, 512, 1000, (p, in) -> one(QuantMatMul.apply(p, in.leaf(BF16, 2, 35, form.fit(65)), form.make(in.region(), 67, form.fit(65), 2))));
+      add("dequantize, " + form, QuantMatMul.class, F32, 1, 1000, (p, in) -> {
+        var y = in.empty(F32, 3, form.fit(50));
+        p.run(new QuantMatMul.Dequantize(y, form.make(in.region(), 3, form.fit(50), 3)));
+        return one(y);
+      });
+    }
   }
 
   private void rows() {

@@ -1,0 +1,17 @@
+package org.llmcore.cpu;
+
+import org.llmcore.op.MatMul;
+import org.llmcore.op.QuantMatMul;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.Tensor;
+
+/// A product as the loops see it: `batch` times y (M,N) (+)= alpha · op(a) · op(b), with k terms in every sum.
+record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m, int n, int k, float alpha) {
+  static Gemm of(MatMul.Product p) {
+    return new Gemm(p.y(), p.a(), new Right.Dense(p.b()), p.ta(), p.tb(), p.batch(), p.m(), p.n(), p.k(), p.alpha());
+  }
+
+  static Gemm of(QuantMatMul.Product p) {
+    return new Gemm(p.y(), p.x(), new Right.Coded(p.w()), false, p.transposed(), 1, p.x().rows(), p.y().tensor().columns(), p.x().columns(), 1);
+  }
+}

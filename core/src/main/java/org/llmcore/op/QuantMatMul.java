@@ -1,0 +1,55 @@
+package org.llmcore.op;
+
+import org.llmcore.tensor.QuantMatrix;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+/// Products with a frozen weight matrix in few bits.
+///
+///     y = x·Wᵀ      dx = dy·W        W (N,K) is never trained
+///
+/// | tensor | shape                           | dtype        | role           |
+/// |--------|---------------------------------|--------------|----------------|
+/// | y      | (…,N), (…,K) unless transposed  | f32 bf16 f16 | written, added |
+/// | x      | (…,K), (…,N) unless transposed  | f32 bf16 f16 | read           |
+/// | w      | (N,K) = (outputs, inputs)       | few bits     | read           |
+///
+/// The meaning is `Dequantize` to f32 followed by `MatMul.Product` with alpha 1, bit for bit, order of the sum included; devices
+/// differ in when they decode. 2·rows·N·K flops; the codes move once per block of rows.
+public sealed interface QuantMatMul extends Kernel {
+  /// y (+)= x·Wᵀ, or x·W unless `transposed`.
+  /// @throws IllegalArgumentException if the shapes do not fit; names all three
+  record Product(Sink y, Tensor x, QuantMatrix w, boolean transposed) implements QuantMatMul {
+    public Product {
+      Check.that(y.wanted(), "QuantMatMul needs a destination");
+      Check.floating("QuantMatMul x", x);
+      Check.floating("QuantMatMul y", y);
+      int k = transposed ? w.inputs() : w.outputs();
+      int n = transposed ? w.outputs() : w.inputs();
+      var s = y.tensor().shape();
+      boolean fits = x.shape().rank() >= 1 && s.rank() >= 1 && x.columns() == k && s.columns() == n && x.rows() == s.rows();
+      Check.that(fits, "QuantMatMul y%s = x%s · w(%s, %s)%s does not fit", s, x.shape(), w.outputs(), w.inputs(), transposed ? "ᵀ" : "");
+    }
+  }
+
+  /// y = W in y's dtype, rounded once.
+  record Dequantize(Tensor y, QuantMatrix w) implements QuantMatMul {
+    public Dequantize {
+      Check.floating("Dequantize y", y);
+      Check.shape("Dequantize y", y, Shape.of(w.outputs(), w.inputs()));
+    }
+  }
+
+  /// y = x·Wᵀ; the gradient reaches x only.
+  static Tensor apply(Pass p, Tensor x, QuantMatrix w) {
+    var y = p.result(x.dtype(), x.shape().with(-1, w.outputs()), x); // (…,N)
+    p.run(new Product(Sink.write(y), x, w, true));
+    p.onBackward(
+        y,
+        dy -> {
+          var dx = p.sink(x);
+          if (dx.wanted()) p.run(new Product(dx, dy, w, false));
+        });
+    return y;
+  }
+}
