@@ -25,7 +25,6 @@ import org.llmcore.eval.Task;
 import org.llmcore.generate.Generator;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
-import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.Region;
@@ -119,19 +118,12 @@ public final class TrainingRun {
     boolean full = lora().isEmpty();
     return switch (recipe.model()) {
       case Recipe.Pretrained m ->
-          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), precision(m.precision()), full);
+          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), m.precision().held(), full);
       case Recipe.Scratch m -> {
         var source = recipe.tokenizer().orElseThrow(() -> new InvalidInput("a model from scratch needs a tokenizer", "add tokenizer: <file or folder>, or bpe:<vocabulary> to train one"));
         var tokenizer = source.text().startsWith("bpe:") ? Corpus.tokenizer(recipe, source.text().substring(4)) : Tokenizers.open(Embedded.path(source.text()), m.architecture().vocabulary());
-        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, precision(m.precision()), recipe.training().seed());
+        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, m.precision().held(), recipe.training().seed());
       }
-    };
-  }
-
-  private static Precision precision(Recipe.Precision p) {
-    return switch (p) {
-      case F32 -> Precision.F32;
-      case BF16 -> Precision.BF16_WEIGHTS;
     };
   }
 
@@ -187,9 +179,7 @@ public final class TrainingRun {
       tokens = Math.max(tokens, b.ids().length);
       sequences = Math.max(sequences, b.sequences());
     }
-    var precision = recipe.model().precision();
-    var shape =
-        new MemoryPlan.Shape(model.config(), precision(precision).weights(), precision(precision).activations(), lora(), recipe.training().checkpointing());
+    var shape = new MemoryPlan.Shape(model.config(), model.form(), lora(), recipe.training().checkpointing());
     var plan = MemoryPlan.of(shape, tokens, sequences);
     return corpus.task().isEmpty() ? plan : plan.generating(Generator.bytes(model.decoder(), SLOTS, model.config().contextLength()));
   }
