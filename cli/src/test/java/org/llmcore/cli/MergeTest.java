@@ -32,7 +32,7 @@ class MergeTest {
             model: {path: %s, precision: %s}
             method: {type: lora, r: 4}
             data: {path: %s, validation: 0}
-            training: {maxSteps: 4, batch: 4, learningRate: 0.02, warmup: 0}
+            training: {maxSteps: 4, batch: 4, learningRate: 0.02, warmupSteps: 0}
             evaluation: {every: 0}
             output: {folder: %s, name: %s}
             """.formatted(model, precision, folder.resolve("pairs.jsonl"), folder, precision));
