@@ -40,6 +40,17 @@ final class Codes {
     return unsigned(at).lanewise(VectorOperators.LSHR, shift).and(mask);
   }
 
+  /// Whether a register holds a value for each of 16 codes, so that decoding is a permutation of it.
+  static final boolean TABLES = Lanes.N == 16;
+
+  /// 0 … N−1.
+  static final IntVector INDEX = IntVector.zero(INTS).addIndex(1);
+
+  /// The elements of a table of 16 that codes below 16 name.
+  static FloatVector lookup(IntVector q, IntVector table) {
+    return ((IntVector) q.selectFrom(table)).reinterpretAsFloats();
+  }
+
   static FloatVector floats(IntVector q) {
     return (FloatVector) q.convert(VectorOperators.I2F, 0);
   }

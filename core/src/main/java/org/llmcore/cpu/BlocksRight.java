@@ -10,27 +10,50 @@ import org.llmcore.tensor.Memory;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
-/// Rows of GGML blocks as f32, 16 weights at a time: in every type they share one scale and lie in 16 neighbouring bytes.
-final class BlocksDecoding {
+/// GGML's blocks, 16 weights at a time: in every type they share one scale and lie in 16 neighbouring bytes. Where a register
+/// holds the values of 16 codes, 4-bit types look them up.
+record BlocksRight(Blocks w, int inputs, long codes, int rowBytes) implements Right {
   private static final int UNIT = 16;
-  private static final IntVector INDEX = IntVector.zero(Codes.INTS).addIndex(1);
 
-  private BlocksDecoding() {}
+  static BlocksRight of(Blocks w) {
+    return new BlocksRight(w, w.inputs(), w.codes().address(), w.codes().columns());
+  }
 
-  /// Columns `[from, from+n)` of a row; both are multiples of 16.
-  static void decode(Lanes lanes, Blocks w, int row, int from, int n, long to) {
+  @Override
+  public long read(Lanes lanes, long first, int n, long to) {
+    int row = Math.toIntExact(first / inputs);
+    int from = (int) (first - (long) row * inputs);
     if (!lanes.vector()) {
       for (int i = 0; i < n; i++) Memory.f32(to + 4L * i, w.get(row, from + i));
-      return;
+      return to;
     }
     var type = w.type();
-    long codes = w.codes().address() + (long) row * w.codes().columns();
+    long line = codes + (long) row * rowBytes;
     switch (type) {
-      case Q8_0 -> bytes(codes, from, n, to);
-      case Q4_0, Q4_1, Q5_0, Q5_1 -> nibbles(type, codes, from, n, to);
-      case Q4_K -> fours(codes, from, n, to);
-      case Q5_K -> fives(codes, from, n, to);
-      case Q6_K -> sixes(codes, from, n, to);
+      case Q8_0 -> bytes(line, from, n, to);
+      case Q4_0 -> {
+        if (Codes.TABLES) zeros(line, from, n, to);
+        else nibbles(type, line, from, n, to);
+      }
+      case Q4_1, Q5_0, Q5_1 -> nibbles(type, line, from, n, to);
+      case Q4_K -> {
+        if (Codes.TABLES) tables(line, from, n, to);
+        else fours(line, from, n, to);
+      }
+      case Q5_K -> fives(line, from, n, to);
+      case Q6_K -> sixes(line, from, n, to);
+    }
+    return to;
+  }
+
+  /// Q4_0 by lookup; pieces begin and end with whole blocks.
+  private static void zeros(long line, int from, int n, long to) {
+    var middle = Codes.floats(Codes.INDEX.sub(8));
+    for (long block = line + (from >> 5) * 18L, end = line + (from + n >> 5) * 18L; block < end; block += 18, to += 128) {
+      var table = middle.mul(half(block)).reinterpretAsInts();
+      var q = Codes.unsigned(block + 2);
+      Lanes.store(to, Codes.lookup(q.and(15), table));
+      Lanes.store(to + 64, Codes.lookup(q.lanewise(LSHR, 4), table));
     }
   }
 
@@ -60,10 +83,21 @@ final class BlocksDecoding {
       long q = block + head + (five ? 4 : 0);
       for (int i = 0; i < UNIT; i += Lanes.N, to += 4L * Lanes.N) {
         var v = Codes.field(q + i, (c & UNIT) >> 2, 15);
-        if (five) v = v.or(IntVector.broadcast(Codes.INTS, fifth >>> i).lanewise(LSHR, INDEX).and(1).lanewise(LSHL, 4));
+        if (five) v = v.or(IntVector.broadcast(Codes.INTS, fifth >>> i).lanewise(LSHR, Codes.INDEX).and(1).lanewise(LSHL, 4));
         var value = Codes.floats(v.sub(middle)).mul(d);
         Lanes.store(to, shifted ? value.add(m) : value);
       }
+    }
+  }
+
+  /// Q4_K by lookup; pieces begin and end with whole sub-blocks of 32.
+  private static void tables(long codes, int from, int n, long to) {
+    for (int c = from; c < from + n; c += 2 * UNIT, to += 128) {
+      long block = codes + (c >> 8) * 144L;
+      var table = grid(Codes.INDEX, scale(block, c), min(block, c)).reinterpretAsInts();
+      long q = block + 16 + (c >> 6 & 3) * 32;
+      Lanes.store(to, Codes.lookup(Codes.field(q, c >> 3 & 4, 15), table));
+      Lanes.store(to + 64, Codes.lookup(Codes.field(q + UNIT, c >> 3 & 4, 15), table));
     }
   }
 
