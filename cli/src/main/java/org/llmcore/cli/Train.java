@@ -160,6 +160,11 @@ final class Train implements Callable<Integer> {
     public void planned(MemoryPlan plan) {
       console.say(console.bold("memory plan"));
       plan.lines().forEach(l -> console.say("  " + l));
+      long memory = Machine.total();
+      if (plan.total() <= memory) return;
+      throw new InvalidInput(
+          "the run needs " + MemoryPlan.megabytes(plan.total()).strip() + ", this machine has " + MemoryPlan.megabytes(memory).strip(),
+          "lower training.microBatch or data.maxLength, or set training.checkpointing: true or model.precision: bf16");
     }
 
     @Override
