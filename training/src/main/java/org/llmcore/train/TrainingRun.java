@@ -195,15 +195,19 @@ public final class TrainingRun {
   }
 
   private Summary train(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan) {
-    var before = corpus.task().filter(_ -> !resume).map(t -> judge(t, model.decoder(), model, "before"));
+    boolean frozen = lora().isPresent();
+    var before = corpus.task().filter(_ -> !resume && !frozen).map(t -> judge(t, model.decoder(), model, "before"));
     try (var training = device.reserve("training", plan.training())) {
       var tuning = lora().map(c -> Tuning.lora(model.decoder(), c, training)).orElseGet(() -> Tuning.full(model.decoder()));
       var loop = loop(model, corpus, steps, plan, tuning, training, accuracy(before));
-      var after = loop.interrupted ? Optional.<Task.Result>empty() : corpus.task().map(t -> judge(t, tuning.decoder(), model, "after"));
+      var task = corpus.task().filter(_ -> !loop.interrupted);
+      // An adapter leaves the base as it was: it can be asked when everything is warm, and the first step comes sooner.
+      if (frozen) before = task.map(t -> judge(t, model.decoder(), model, "before"));
+      var after = task.map(t -> judge(t, tuning.decoder(), model, "after"));
       var result = save(model, tuning, loop.interrupted);
       var summary =
           new Summary(
-              loop.accuracyBefore, accuracy(after), loop.before, loop.after, loop.firstLoss, loop.lastLoss, loop.steps, loop.tokensPerSecond, plan.total(),
+              frozen ? accuracy(before) : loop.accuracyBefore, accuracy(after), loop.before, loop.after, loop.firstLoss, loop.lastLoss, loop.steps, loop.tokensPerSecond, plan.total(),
               model.bytes() + training.high() + Math.max(loop.stepBytes, generating), (System.nanoTime() - started) / 1e9, loop.firstStepSeconds,
               device.name(), Checkpoint.sha256(device, tuning.trained().map()), result.toString(), loop.interrupted, notes);
       summary.write(folder.resolve("summary.json"));
