@@ -79,6 +79,12 @@ final class Opening {
 
   private OpenModel.Place place() {
     if (run.isPresent() && model.isPresent()) throw new InvalidInput("both --run and --model are given", "a run knows its model; give one of them");
+    if (run.isPresent() && tokenizer.isPresent()) {
+      throw new InvalidInput("both --run and --tokenizer are given", "a run knows its tokenizer; name the model by --model to use another");
+    }
+    if (run.isPresent() && adapter.isPresent()) {
+      throw new InvalidInput("both --run and --adapter are given", "a run knows its adapter; name the model by --model to use another");
+    }
     if (run.isPresent()) return OpenModel.Place.ofRun(run.get());
     var m = model.orElseThrow(() -> new InvalidInput("no model is named", "give --model PATH, or --run DIR of a training run"));
     return new OpenModel.Place(m, tokenizer, adapter, false, adapter.map(OpenModel.Place::trainedOn).orElse(Precision.F32));
