@@ -18,10 +18,12 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AdapterConfig;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.model.Decoder;
 import org.llmcore.peft.PeftAdapter;
@@ -199,7 +201,7 @@ record Inspection(
   }
 
   private static Inspection adapter(Path folder) {
-    var config = LoraConfig.read(folder.resolve("adapter_config.json"));
+    var config = AdapterConfig.read(folder.resolve("adapter_config.json"));
     var weights = folder.resolve("adapter_model.safetensors");
     if (!Files.exists(weights)) {
       if (Files.exists(folder.resolve("adapter_model.bin"))) ModelFiles.refusePickle(folder.resolve("adapter_model.bin"));
@@ -207,13 +209,22 @@ record Inspection(
     }
     var facts = new LinkedHashMap<String, Object>();
     facts.put("base model", config.baseModel());
-    facts.put("r", config.r());
-    facts.put("alpha", config.alpha());
-    facts.put("dropout", config.dropout());
-    facts.put("rslora", config.rslora());
-    facts.put("targets", config.targetModules());
+    switch (config) {
+      case LoraConfig l -> {
+        facts.put("r", l.r());
+        facts.put("alpha", l.alpha());
+        facts.put("dropout", l.dropout());
+        facts.put("rslora", l.rslora());
+        facts.put("targets", l.targetModules());
+      }
+      case PromptConfig s -> {
+        facts.put("virtual tokens", s.virtualTokens());
+        facts.put("width", s.width());
+        s.text().ifPresent(t -> facts.put("started as", t));
+      }
+    }
     try (var f = Safetensors.open(weights)) {
-      return new Inspection("PEFT LoRA adapter", size(folder), facts, Optional.empty(), stored(f.entries().values()),
+      return new Inspection(config instanceof PromptConfig ? "PEFT soft prompt" : "PEFT LoRA adapter", size(folder), facts, Optional.empty(), stored(f.entries().values()),
           Optional.empty(), config.warnings());
     }
   }
@@ -241,7 +252,7 @@ record Inspection(
     var recipe = recipe(folder.resolve("recipe.yaml"));
     var facts = new LinkedHashMap<String, Object>();
     facts.put("model", recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "from scratch");
-    facts.put("method", recipe.method() instanceof Recipe.LowRank l ? "lora r " + l.r() : "full");
+    facts.put("method", recipe.method() instanceof Recipe.LowRank l ? "lora r " + l.r() : recipe.method() instanceof Recipe.SoftPrompt s ? "soft prompt of " + s.virtualTokens() : "full");
     facts.put("data", recipe.data().source().text());
     var summary = Files.exists(folder.resolve("summary.json")) ? Optional.of(json(folder.resolve("summary.json")))
         : Optional.<JsonNode>empty();

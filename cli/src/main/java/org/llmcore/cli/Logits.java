@@ -57,7 +57,7 @@ final class Logits implements Callable<Integer> {
         var region = Region.growing("logits")) {
       var input = sequence(m);
       var p = Pass.inference(m.device(), region);
-      var tokens = Tokens.of(p, input);
+      var tokens = m.decoder().tokens(p, input);
       var states = new ArrayList<Tensor>();
       var last = m.decoder().hidden(p, tokens, new Mixing.Within(tokens.starts()), false, states);
       var logits = m.decoder().logits(p, last);

@@ -109,7 +109,11 @@ final class Train implements Callable<Integer> {
   private static Path folder(Recipe recipe) {
     var runs = Path.of(recipe.output().folder());
     if (recipe.output().name().isPresent()) return runs.resolve(recipe.output().name().get());
-    var method = recipe.method() instanceof Recipe.LowRank ? "lora" : "full";
+    var method = switch (recipe.method()) {
+      case Recipe.LowRank _ -> "lora";
+      case Recipe.SoftPrompt _ -> "prompt";
+      case Recipe.Full _ -> "full";
+    };
     var source = recipe.data().source();
     var file = Path.of(source.embedded().orElse(source.text())).getFileName().toString();
     return TrainingRun.free(runs, file.replaceAll("\\.[A-Za-z0-9]+$", "").replaceAll("[^A-Za-z0-9_-]", "-") + "-" + method);

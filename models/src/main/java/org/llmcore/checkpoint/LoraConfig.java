@@ -30,7 +30,8 @@ import org.llmcore.InvalidInput;
 /// @param warnings keys of the file that were not understood
 public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
-    Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
+    Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings)
+    implements AdapterConfig {
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT)
           .build();
@@ -222,7 +223,7 @@ public record LoraConfig(
         "this feature is not supported and cannot be ignored");
   }
 
-  /// `adapter_config.json` as PEFT 0.21 writes it: every key, sorted.
+  @Override
   public String toJson() {
     var nodes = JsonNodeFactory.instance;
     var c = new TreeMap<String, JsonNode>();
@@ -263,7 +264,7 @@ public record LoraConfig(
     return whole ? JsonNodeFactory.instance.numberNode((long) value) : JsonNodeFactory.instance.numberNode(value);
   }
 
-  /// The same configuration naming another base model.
+  @Override
   public LoraConfig onBase(String name) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings);
   }

@@ -95,7 +95,7 @@ public final class Generator implements AutoCloseable {
       var counts = new int[slots];
       for (int i = 0; i < slots; i++) {
         sequences.add(cache.open());
-        counts[i] = Math.clamp(rows - (long) i * context, 1, context);
+        counts[i] = Math.clamp(rows - (long) i * context, 1, context - model.virtualTokens());
       }
       forward(Pass.inference(new Counting(), step), model, cache, sequences, counts, new int[Arrays.stream(counts).sum()]);
       return new Plan(cacheRegion.high(), step.high());
@@ -146,8 +146,9 @@ public final class Generator implements AutoCloseable {
 
   private void check(Request request) {
     int prompt = request.prompt().length;
-    if (prompt > context) {
-      throw new InvalidInput("the prompt has " + prompt + " tokens, the context is " + context, "shorten the prompt");
+    int room = context - model.virtualTokens();
+    if (prompt > room) {
+      throw new InvalidInput("the prompt has " + prompt + " tokens, the context has room for " + room, "shorten the prompt");
     }
     for (int id : request.prompt()) {
       if (id < 0 || id >= known()) throw new InvalidInput("the prompt holds the id " + id, "expected 0 … " + (known() - 1));
@@ -162,7 +163,7 @@ public final class Generator implements AutoCloseable {
   private void admit(Deque<Running> waiting, List<Running> running) {
     int rows = running.size();
     while (!waiting.isEmpty() && running.size() < slots) {
-      int prompt = waiting.peek().request.prompt().length;
+      int prompt = waiting.peek().request.prompt().length + model.virtualTokens();
       if (rows > 0 && rows + prompt > PREFILL) return;
       rows += prompt;
       running.add(waiting.poll());
@@ -183,15 +184,19 @@ public final class Generator implements AutoCloseable {
 
   /// Logits (S,V) after the last new token of each sequence.
   private static Tensor forward(Pass p, Decoder model, KvCache cache, List<KvCache.Sequence> sequences, int[] counts, int[] ids) {
-    var positions = new int[ids.length];
+    int n = model.virtualTokens();
+    var starts = new int[counts.length + 1];
     var last = new int[counts.length];
-    int row = 0;
+    var lengths = new int[counts.length];
+    var rows = new int[counts.length];
     for (int s = 0; s < counts.length; s++) {
-      for (int i = 0; i < counts[s]; i++) positions[row++] = sequences.get(s).length() + i;
-      last[s] = row - 1;
+      starts[s + 1] = starts[s] + counts[s];
+      last[s] = starts[s + 1] - 1;
+      lengths[s] = sequences.get(s).length();
+      rows[s] = counts[s] + (lengths[s] == 0 ? n : 0);
     }
-    var at = cache.append(p, sequences, counts);
-    var tokens = new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts());
+    var tokens = Tokens.after(p, n, ids, starts, lengths);
+    var at = cache.append(p, sequences, rows);
     var hidden = model.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>());
     return model.logits(p, Embedding.apply(p, Tokens.upload(p, last), hidden, hidden.dtype()));
   }
@@ -231,7 +236,7 @@ public final class Generator implements AutoCloseable {
     }
 
     boolean done() {
-      return ended || generated() >= request.maxNewTokens() || seen.length > context;
+      return ended || generated() >= request.maxNewTokens() || seen.length + model.virtualTokens() > context;
     }
 
     void accept(float[] logits) {

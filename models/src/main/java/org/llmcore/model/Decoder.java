@@ -2,12 +2,14 @@ package org.llmcore.model;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.UnaryOperator;
 
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.op.CrossEntropy;
 import org.llmcore.op.Embedding;
 import org.llmcore.op.MatMul;
+import org.llmcore.op.Move;
 import org.llmcore.op.Pass;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
@@ -19,9 +21,12 @@ import org.llmcore.tensor.Tensor;
 /// A decoder-only transformer of the Llama 2 form (Touvron et al. 2023, arXiv:2307.09288): embedding, blocks, final norm,
 /// vocabulary projection (the embedding itself when tied).
 ///
+/// A soft prompt (n,C), if there is one, stands before every sequence; its rows reach neither head nor loss.
+///
 /// Activations are computed in `activations`; weights keep their own dtype. T tokens, C hidden width, V vocabulary.
 public record Decoder(
-    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head) {
+    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head,
+    Optional<Tensor> prompt) {
 
   /// Carves all weights in one dtype, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
   public static Decoder carve(LlamaConfig c, Region region, DType weights, DType activations, boolean trainable) {
@@ -59,7 +64,7 @@ public record Decoder(
     }
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
     var head = c.tiedHead() ? all.twin(embedding) : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
-    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head);
+    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, Optional.empty());
   }
 
   private static Tensor vector(Parameters all, Region region, String name, int n, DType dtype, boolean trainable) {
@@ -100,17 +105,47 @@ public record Decoder(
 
   /// The same model with every linear layer of its blocks replaced by `f` of it.
   public Decoder mapped(UnaryOperator<Linear> f) {
-    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head);
+    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, prompt);
+  }
+
+  /// The same model with a soft prompt (n,C) before every sequence.
+  public Decoder prompted(Tensor prompt) {
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, Optional.of(prompt));
+  }
+
+  /// Virtual tokens before every sequence: the rows of the soft prompt, or 0.
+  public int virtualTokens() {
+    return prompt.map(t -> t.dim(0)).orElse(0);
+  }
+
+  /// Uploads whole sequences as this model reads them.
+  /// @param starts (S+1) index of each sequence's first id, and T
+  public Tokens tokens(Pass p, int[] ids, int[] starts) {
+    return Tokens.after(p, virtualTokens(), ids, starts, new int[starts.length - 1]);
+  }
+
+  /// Uploads one whole sequence as this model reads it.
+  public Tokens tokens(Pass p, int... ids) {
+    return tokens(p, ids, new int[] {0, ids.length});
+  }
+
+  private Tensor embedded(Pass p, Tokens tokens) {
+    var x = Embedding.apply(p, tokens.ids(), embedding, activations); // (T,C)
+    if (tokens.prefix().isEmpty()) return x;
+    var prefix = tokens.prefix().get();
+    var v = Embedding.apply(p, prefix.virtual(), prompt.orElseThrow(), activations); // (R−T,C)
+    return Embedding.apply(p, prefix.order(), Move.concat(p, 0, x, v), activations); // (R,C)
   }
 
   /// Hidden states (T,C) after the final norm. `recompute` trades time for memory (`Pass.block`). Where `states` is given,
   /// the embedding, the output of every block but the last, and the result are added to it, as Hugging Face lists hidden states.
   public Tensor hidden(Pass p, Tokens tokens, Mixing mixing, boolean recompute, List<Tensor> states) {
-    var x = Embedding.apply(p, tokens.ids(), embedding, activations); // (T,C)
+    var x = embedded(p, tokens); // (R,C), R = T without a soft prompt
     for (var block : blocks) {
       states.add(x);
       x = p.block(x, recompute, (inner, in) -> block.apply(inner, in, tokens.positions(), mixing));
     }
+    if (tokens.prefix().isPresent()) x = Embedding.apply(p, tokens.prefix().get().rows(), x, activations); // (T,C)
     var y = RmsNorm.apply(p, x, norm, (float) config.rmsEps());
     states.add(y);
     return y;

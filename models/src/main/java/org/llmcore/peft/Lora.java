@@ -26,7 +26,8 @@ import org.llmcore.tensor.Tensor;
 /// @param decoder the model with the decorated layers
 /// @param layers the decorated layers, in the model's order
 /// @param masks where dropout masks come from; the trainer sets its coordinates
-public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks) {
+public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks)
+    implements Adapter {
   private static final String PREFIX = "base_model.model.";
 
   /// Carves A and B for every targeted layer of `base`, content undefined.
@@ -52,6 +53,11 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
           "name suffixes such as q_proj, v_proj, a full-match regular expression, or all-linear");
     }
     return new Lora(config, decorated, parameters, List.copyOf(layers), masks);
+  }
+
+  @Override
+  public void at(long seed, long step, long row) {
+    masks.at(seed, step, row);
   }
 
   /// PEFT's default start: A uniform in ±1/√inputs (Kaiming with a = √5), B zero, so the adapted model equals the base.

@@ -8,9 +8,11 @@ import java.util.Arrays;
 import java.util.List;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AdapterConfig;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
@@ -19,7 +21,7 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
-/// LoRA adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors` (f32,
+/// Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors` (f32; `prompt_embeddings` (n, C), or
 /// `base_model.model.<module>.lora_A.weight` (r, inputs), `….lora_B.weight` (outputs, r)).
 public final class PeftAdapter {
   private static final String CONFIG = "adapter_config.json";
@@ -32,15 +34,33 @@ public final class PeftAdapter {
     return Files.exists(folder.resolve(CONFIG));
   }
 
-  /// Attaches the adapter of a folder to a model.
+  /// Attaches the adapter of a folder, whatever its method, to a model.
   /// @throws InvalidInput if a tensor is missing, left over or of another shape than the model asks for
-  public static Lora load(Device device, Decoder base, Path folder, Region region) {
-    var config = LoraConfig.read(folder.resolve(CONFIG));
-    if (!Files.exists(folder.resolve(WEIGHTS))) {
-      var pickle = folder.resolve("adapter_model.bin");
-      if (Files.exists(pickle)) ModelFiles.refusePickle(pickle);
-      throw new InvalidInput(folder + " has no " + WEIGHTS, "give an adapter folder as PEFT writes it");
+  public static Adapter attach(Device device, Decoder base, Path folder, Region region) {
+    return switch (AdapterConfig.read(folder.resolve(CONFIG))) {
+      case LoraConfig c -> load(device, base, c, folder, region);
+      case PromptConfig c -> load(device, base, c, folder, region);
+    };
+  }
+
+  private static SoftPrompt load(Device device, Decoder base, PromptConfig config, Path folder, Region region) {
+    weights(folder);
+    try (var file = Safetensors.open(folder.resolve(WEIGHTS))) {
+      fit(file, SoftPrompt.attach(base, config, Region.measuring("adapter")));
+      var prompt = SoftPrompt.attach(base, config, region);
+      prompt.parameters().map().forEach((name, t) -> read(device, file.get(name), t, false));
+      return prompt;
     }
+  }
+
+  /// Attaches the LoRA adapter of a folder to a model.
+  /// @throws InvalidInput if a tensor is missing, left over or of another shape than the model asks for, or the adapter is no LoRA
+  public static Lora load(Device device, Decoder base, Path folder, Region region) {
+    return load(device, base, LoraConfig.read(folder.resolve(CONFIG)), folder, region);
+  }
+
+  private static Lora load(Device device, Decoder base, LoraConfig config, Path folder, Region region) {
+    weights(folder);
     try (var file = Safetensors.open(folder.resolve(WEIGHTS))) {
       // Whatever rank the configuration claims, memory is taken only for weights that are there.
       fit(file, Lora.attach(base, config, Region.measuring("adapter")));
@@ -50,14 +70,21 @@ public final class PeftAdapter {
     }
   }
 
-  private static void fit(Safetensors file, Lora lora) {
+  private static void weights(Path folder) {
+    if (Files.exists(folder.resolve(WEIGHTS))) return;
+    var pickle = folder.resolve("adapter_model.bin");
+    if (Files.exists(pickle)) ModelFiles.refusePickle(pickle);
+    throw new InvalidInput(folder + " has no " + WEIGHTS, "give an adapter folder as PEFT writes it");
+  }
+
+  private static void fit(Safetensors file, Adapter adapter) {
     for (var name : file.entries().keySet()) {
-      if (!lora.parameters().map().containsKey(name)) {
+      if (!adapter.parameters().map().containsKey(name)) {
         throw new InvalidInput(file.path() + " holds " + name + ", which this model has no place for",
             "the adapter belongs to another base model or method");
       }
     }
-    lora.parameters()
+    adapter.parameters()
         .map()
         .forEach(
             (name, t) -> {
@@ -89,19 +116,19 @@ public final class PeftAdapter {
   }
 
   /// Writes an adapter folder that PEFT loads; it appears whole or not at all.
-  public static void save(Device device, Lora lora, Path folder) {
-    AtomicFile.folder(folder, temp -> write(device, lora, temp));
+  public static void save(Device device, Adapter adapter, Path folder) {
+    AtomicFile.folder(folder, temp -> write(device, adapter, temp));
   }
 
   /// Writes the two files into an existing folder.
-  public static void write(Device device, Lora lora, Path folder) {
-    AtomicFile.write(folder.resolve(CONFIG), lora.config().toJson());
-    Safetensors.write(folder.resolve(WEIGHTS), items(device, lora));
+  public static void write(Device device, Adapter adapter, Path folder) {
+    AtomicFile.write(folder.resolve(CONFIG), adapter.config().toJson());
+    Safetensors.write(folder.resolve(WEIGHTS), items(device, adapter));
   }
 
-  private static List<Safetensors.Item> items(Device device, Lora lora) {
+  private static List<Safetensors.Item> items(Device device, Adapter adapter) {
     var items = new ArrayList<Safetensors.Item>();
-    lora.parameters()
+    adapter.parameters()
         .map()
         .forEach(
             (name, t) -> {

@@ -64,7 +64,7 @@ public record Perplexity(double meanNll, long tokens) {
     var p = Pass.inference(device, step);
     var targets = Arrays.copyOfRange(ids, 1, window + 1);
     targets[window - 1] = -100;
-    var losses = model.loss(p, Tokens.of(p, ids), Tokens.upload(p, targets), 0, false);
+    var losses = model.loss(p, model.tokens(p, ids), Tokens.upload(p, targets), 0, false);
     var host = new float[window];
     if (step.backed()) device.download(losses, MemorySegment.ofArray(host));
     return host;

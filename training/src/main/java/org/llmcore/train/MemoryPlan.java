@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 
+import org.llmcore.checkpoint.AdapterConfig;
 import org.llmcore.checkpoint.LlamaConfig;
-import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.data.Batch;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.Form;
@@ -26,7 +26,7 @@ public record MemoryPlan(long weights, long training, long step, long generation
   /// The recipe's choices that decide memory.
   /// @param method an adapter, or empty for full fine-tuning
   /// @param recompute gradient checkpointing per block
-  public record Shape(LlamaConfig config, Form form, Optional<LoraConfig> method, boolean recompute) {}
+  public record Shape(LlamaConfig config, Form form, Optional<? extends AdapterConfig> method, boolean recompute) {}
 
   /// The plan for micro-batches no larger than `tokens` tokens in `sequences` sequences.
   public static MemoryPlan of(Shape shape, int tokens, int sequences) {
@@ -35,7 +35,7 @@ public record MemoryPlan(long weights, long training, long step, long generation
     var training = Region.measuring("training");
     var step = Region.measuring("step");
     var decoder = Decoder.carve(shape.config, weights, shape.form, shape.method.isEmpty());
-    var tuning = shape.method.map(m -> Tuning.lora(decoder, m, training)).orElseGet(() -> Tuning.full(decoder));
+    var tuning = shape.method.isPresent() ? Tuning.adapter(decoder, shape.method.get(), training) : Tuning.full(decoder);
     var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
     var trainer = new Trainer(device, tuning, optimizer, step, shape.recompute, 0);
     var batch = new Batch(new int[tokens], new int[tokens], new int[sequences + 1], new int[tokens], 1);

@@ -76,8 +76,8 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
     if (place.adapter.isEmpty()) return new OpenModel(device, base, base.decoder(), place.sql, Optional.empty());
     var region = Region.growing("adapter");
     try {
-      var lora = PeftAdapter.load(device, base.decoder(), place.adapter.get(), region);
-      return new OpenModel(device, base, lora.decoder(), place.sql, Optional.of(region));
+      var attached = PeftAdapter.attach(device, base.decoder(), place.adapter.get(), region);
+      return new OpenModel(device, base, attached.decoder(), place.sql, Optional.of(region));
     } catch (RuntimeException e) {
       region.close();
       base.close();

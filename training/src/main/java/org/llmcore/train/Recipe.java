@@ -104,6 +104,14 @@ public record Recipe(
     }
   }
 
+  /// Trained embeddings before every sequence of a frozen model (Lester et al. 2021, arXiv:2104.08691).
+  /// @param init the text whose embeddings they start as; without one, random pieces of the vocabulary
+  public record SoftPrompt(int virtualTokens, Optional<String> init) implements Method {
+    public SoftPrompt {
+      between("method.virtualTokens", virtualTokens, 1, 1 << 16);
+    }
+  }
+
   /// Which linear layers an adapter decorates.
   public sealed interface Targets {}
 

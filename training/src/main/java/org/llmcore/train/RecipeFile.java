@@ -129,7 +129,7 @@ public final class RecipeFile {
       var tokenizer = all.text("tokenizer").map(Recipe.Source::new);
       var method = method(all, model instanceof Recipe.Scratch);
       frozen(model, method);
-      double rate = model instanceof Recipe.Scratch ? 5e-4 : method instanceof Recipe.Full ? 2e-5 : 2e-4;
+      double rate = model instanceof Recipe.Scratch ? 5e-4 : method instanceof Recipe.Full ? 2e-5 : method instanceof Recipe.SoftPrompt ? 3e-2 : 2e-4;
       return new Recipe(model, tokenizer, method, data(all), training(all, rate), evaluation(all), checkpoints(all), output(all));
     }
   }
@@ -137,7 +137,7 @@ public final class RecipeFile {
   private static void frozen(Recipe.Model model, Recipe.Method method) {
     if (!model.precision().held().quantized()) return;
     if (model instanceof Recipe.Scratch) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " for a model from scratch", "weights in few bits cannot be trained: use f32 or bf16");
-    if (method instanceof Recipe.Full) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " with method.type full", "weights in few bits cannot be trained: use method.type lora, or precision f32 or bf16");
+    if (method instanceof Recipe.Full) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " with method.type full", "weights in few bits cannot be trained: use method.type lora or prompt, or precision f32 or bf16");
   }
 
   private static Recipe.Model model(Section all) {
@@ -194,7 +194,11 @@ public final class RecipeFile {
           int r = method.integer("r", 8);
           yield new Recipe.LowRank(r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false));
         }
-        default -> throw new InvalidInput("method.type is " + type, "expected lora or full");
+        case "prompt" -> {
+          if (scratch) throw new InvalidInput("method is prompt, but the model starts from scratch", "a soft prompt needs a trained base: write 'method: full'");
+          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"));
+        }
+        default -> throw new InvalidInput("method.type is " + type, "expected lora, prompt or full");
       };
     }
   }

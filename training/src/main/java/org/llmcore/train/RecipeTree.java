@@ -60,6 +60,13 @@ final class RecipeTree {
   private static Map<String, Object> method(Recipe.Method method) {
     return switch (method) {
       case Recipe.Full() -> Map.of("type", "full");
+      case Recipe.SoftPrompt(var virtualTokens, var init) -> {
+        var tree = new LinkedHashMap<String, Object>();
+        tree.put("type", "prompt");
+        tree.put("virtualTokens", virtualTokens);
+        init.ifPresent(text -> tree.put("init", text));
+        yield tree;
+      }
       case Recipe.LowRank(var r, var alpha, var dropout, var targets, var rslora) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "lora");

@@ -66,7 +66,7 @@ public final class Trainer {
     tuning.at(seed, number, row);
     step.reset();
     var p = Pass.training(device, step, optimizer.gradients());
-    var tokens = Tokens.of(p, batch.ids(), batch.positions(), batch.starts());
+    var tokens = tuning.decoder().tokens(p, batch.ids(), batch.starts());
     var losses = tuning.decoder().loss(p, tokens, Tokens.upload(p, batch.targets()), 1f / learned, recompute);
     p.backward();
     return sum(losses);
@@ -79,7 +79,7 @@ public final class Trainer {
     for (var batch : batches) {
       step.reset();
       var p = Pass.inference(device, step);
-      var tokens = Tokens.of(p, batch.ids(), batch.positions(), batch.starts());
+      var tokens = tuning.decoder().tokens(p, batch.ids(), batch.starts());
       loss += sum(tuning.decoder().loss(p, tokens, Tokens.upload(p, batch.targets()), 0, false));
       learned += batch.learned();
     }

@@ -14,9 +14,11 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AdapterConfig;
 import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.data.Batch;
 import org.llmcore.data.Batching;
 import org.llmcore.data.Examples;
@@ -26,7 +28,10 @@ import org.llmcore.generate.Generator;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.op.Device;
+import org.llmcore.peft.Adapter;
+import org.llmcore.peft.Lora;
 import org.llmcore.peft.PeftAdapter;
+import org.llmcore.peft.SoftPrompt;
 import org.llmcore.tensor.Region;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
@@ -75,8 +80,9 @@ public final class TrainingRun {
   }
 
   private long trainable(LanguageModel model) {
-    if (lora().isEmpty()) return model.config().parameters();
-    return Tuning.lora(model.decoder(), lora().get(), Region.measuring("adapter")).trained().elements();
+    var adapter = adapter(model);
+    if (adapter.isEmpty()) return model.config().parameters();
+    return Tuning.adapter(model.decoder(), adapter.get(), Region.measuring("adapter")).trained().elements();
   }
 
   /// A run that nobody watches or stops.
@@ -115,7 +121,7 @@ public final class TrainingRun {
   }
 
   private LanguageModel open() {
-    boolean full = lora().isEmpty();
+    boolean full = recipe.method() instanceof Recipe.Full;
     return switch (recipe.model()) {
       case Recipe.Pretrained m ->
           LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), m.precision().held(), full);
@@ -133,25 +139,29 @@ public final class TrainingRun {
         a.normEps(), a.ropeTheta(), 1, a.tiedHead(), tokenizer.bos(), tokenizer.eos().stream().boxed().toList(), java.util.OptionalInt.empty(), "float32");
   }
 
-  private Optional<LoraConfig> lora() {
+  private Optional<AdapterConfig> adapter(LanguageModel model) {
+    var base = recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "scratch";
     return switch (recipe.method()) {
       case Recipe.Full _ -> Optional.empty();
-      case Recipe.LowRank m -> {
-        var base = recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "scratch";
-        yield Optional.of(
+      case Recipe.SoftPrompt m -> Optional.of(PromptConfig.of(model.config(), m.virtualTokens(), m.init()).onBase(base));
+      case Recipe.LowRank m ->
+        Optional.of(
             switch (m.targets()) {
               case Recipe.AllLinear _ -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), List.of("all-linear"));
               case Recipe.Suffixes s -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), s.names());
               case Recipe.Matching x ->
                   new LoraConfig(m.r(), m.alpha(), m.dropout(), List.of(x.pattern()), true, m.rslora(), Map.of(), Map.of(), "", List.of());
             }).map(c -> c.onBase(base));
-      }
     };
   }
 
   private Corpus corpus(LanguageModel model) {
-    int context = Math.min(model.config().contextLength(), recipe.data().maxLength().orElse(Integer.MAX_VALUE));
+    int context = Math.min(model.config().contextLength() - virtualTokens(model), recipe.data().maxLength().orElse(Integer.MAX_VALUE));
     return Corpus.of(recipe, new Examples(model.tokenizer(), new Llama2ChatForm(model.tokenizer())), context);
+  }
+
+  private int virtualTokens(LanguageModel model) {
+    return adapter(model).map(c -> c instanceof PromptConfig p ? p.virtualTokens() : 0).orElse(0);
   }
 
   private StepPlan steps(Corpus corpus) {
@@ -179,16 +189,20 @@ public final class TrainingRun {
       tokens = Math.max(tokens, b.ids().length);
       sequences = Math.max(sequences, b.sequences());
     }
-    var shape = new MemoryPlan.Shape(model.config(), model.form(), lora(), recipe.training().checkpointing());
+    var shape = new MemoryPlan.Shape(model.config(), model.form(), adapter(model), recipe.training().checkpointing());
     var plan = MemoryPlan.of(shape, tokens, sequences);
-    return corpus.task().isEmpty() ? plan : plan.generating(Generator.bytes(model.decoder(), SLOTS, model.config().contextLength()));
+    if (corpus.task().isEmpty()) return plan;
+    var adapter = adapter(model);
+    var decoder = adapter.isEmpty() ? model.decoder() : Tuning.adapter(model.decoder(), adapter.get(), Region.measuring("adapter")).decoder();
+    return plan.generating(Generator.bytes(decoder, SLOTS, model.config().contextLength()));
   }
 
   private Summary train(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan) {
-    boolean frozen = lora().isPresent();
+    var method = adapter(model);
+    boolean frozen = method.isPresent();
     var before = corpus.task().filter(_ -> !resume && !frozen).map(t -> judge(t, model.decoder(), model, "before"));
     try (var training = device.reserve("training", plan.training())) {
-      var tuning = lora().map(c -> Tuning.lora(model.decoder(), c, training)).orElseGet(() -> Tuning.full(model.decoder()));
+      var tuning = method.map(c -> Tuning.adapter(model.decoder(), c, training)).orElseGet(() -> Tuning.full(model.decoder()));
       var loop = loop(model, corpus, steps, plan, tuning, training, accuracy(before));
       var task = corpus.task().filter(_ -> !loop.interrupted);
       // An adapter leaves the base as it was: it can be asked when everything is warm, and the first step comes sooner.
@@ -222,8 +236,8 @@ public final class TrainingRun {
 
   private Path save(LanguageModel model, Tuning tuning, boolean interrupted) {
     if (interrupted) return folder.resolve("checkpoints");
-    var place = folder.resolve(tuning.lora().isPresent() ? "adapter" : "model");
-    tuning.lora().ifPresentOrElse(l -> PeftAdapter.save(device, l, place), () -> model.save(place, 5_000_000_000L));
+    var place = folder.resolve(tuning.adapter().isPresent() ? "adapter" : "model");
+    tuning.adapter().ifPresentOrElse(a -> PeftAdapter.save(device, a, place), () -> model.save(place, 5_000_000_000L));
     return place;
   }
 
@@ -235,7 +249,7 @@ public final class TrainingRun {
   private Looped loop(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan, Tuning tuning, Region training, OptionalDouble accuracy) {
     var t = recipe.training();
     var settings = new Optimizer.Settings(t.beta1(), t.beta2(), t.eps(), t.weightDecay(), t.clip());
-    tuning.lora().ifPresent(l -> l.initialise(t.seed()));
+    tuning.adapter().ifPresent(a -> initialise(a, model, t.seed()));
     var optimizer = new Optimizer(device, training, tuning.trained(), settings);
     var resumed = resume ? Checkpoint.newest(checkpoints()) : Optional.<Checkpoint>empty();
     if (resume && resumed.isEmpty()) throw new InvalidInput(folder + " holds no checkpoint to continue from", "start the run anew under another name");
@@ -251,6 +265,13 @@ public final class TrainingRun {
       return done;
     } catch (IOException e) {
       throw new InvalidInput("cannot write into " + folder + ": " + e.getMessage(), "free space; the last checkpoint is unharmed", e);
+    }
+  }
+
+  private void initialise(Adapter adapter, LanguageModel model, long seed) {
+    switch (adapter) {
+      case Lora l -> l.initialise(seed);
+      case SoftPrompt s -> s.initialise(device, model.tokenizer(), seed);
     }
   }
 
