@@ -105,11 +105,18 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     return GptqPacking.zeros(bits, ints(layer + ".qzeros"), shape[0], (int) outputs);
   }
 
-  /// The codes of a layer of that shape.
+  /// How a layer is held.
+  /// @param size inputs per group
+  /// @param scales F16, or F32 where the file's scales are wider
+  /// @param groupOf the group of each input, where it is not i / size
+  public record Spec(int bits, int size, int groups, DType scales, Optional<int[]> groupOf) {}
+
+  /// Checks the tensors of a layer of that shape; takes no memory by what they claim.
   /// @throws InvalidInput naming the tensor that is missing or does not fit
-  public GroupedCodes read(String layer, int outputs, int inputs) {
+  public Spec spec(String layer, int outputs, int inputs) {
     int bits = bits(layer, outputs, inputs);
-    int groups = shape(layer + ".scales").length == 2 ? shape(layer + ".scales")[0] : -1;
+    var scales = entry(layer + ".scales");
+    int groups = scales.shape().length == 2 ? scales.shape()[0] : -1;
     int size = config.group() < 0 || groups == 1 ? inputs : Math.min(config.group(), inputs);
     if (groups != Grouped.groups(inputs, size)) {
       throw wrong(layer + ".scales", "(" + Grouped.groups(inputs, size) + ", " + outputs + ") for groups of " + size + " among " + inputs + " inputs");
@@ -118,15 +125,20 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     if (outputs * (long) bits % 32 != 0) throw wrong(layer + ".qzeros", "outputs that fill whole words; " + outputs + " of " + bits + " bits do not");
     expect(layer + ".qzeros", groups, GptqPacking.words(bits, outputs));
     bias(layer);
+    return new Spec(bits, size, groups, scales.dtype().equals("F16") ? DType.F16 : DType.F32, groupOf(layer, inputs, groups, size));
+  }
+
+  /// The codes of a layer of that shape.
+  /// @throws InvalidInput naming the tensor that is missing or does not fit
+  public GroupedCodes read(String layer, int outputs, int inputs) {
+    var spec = spec(layer, outputs, inputs);
     var scales = entry(layer + ".scales").toFloats();
-    var zeros = GptqPacking.zeros(bits, ints(layer + ".qzeros"), groups, outputs);
-    for (int i = 0; i < zeros.length; i++) {
-      zeros[i] += version.offset();
-      if (!Float.isFinite(scales[i])) throw wrong(layer + ".scales", "finite numbers, not " + scales[i]);
-    }
-    var q = GptqPacking.codes(bits, ints(layer + QWEIGHT), outputs, inputs);
-    return new GroupedCodes(bits, outputs, inputs, size, q, transposed(scales, groups, outputs), transposed(zeros, groups, outputs),
-        groupOf(layer, inputs, groups, size));
+    for (float s : scales) if (!Float.isFinite(s)) throw wrong(layer + ".scales", "finite numbers, not " + s);
+    var zeros = GptqPacking.zeros(spec.bits, ints(layer + ".qzeros"), spec.groups, outputs);
+    for (int i = 0; i < zeros.length; i++) zeros[i] += version.offset();
+    var q = GptqPacking.codes(spec.bits, ints(layer + QWEIGHT), outputs, inputs);
+    return new GroupedCodes(
+        spec.bits, outputs, inputs, spec.size, q, transposed(scales, spec.groups, outputs), transposed(zeros, spec.groups, outputs), spec.groupOf);
   }
 
   private int bits(String layer, int outputs, int inputs) {

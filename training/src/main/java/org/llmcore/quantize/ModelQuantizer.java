@@ -237,13 +237,4 @@ public final class ModelQuantizer {
       zeros.add(new Zeros(name, c.bits(), z, c.outputs()));
     }
   }
-
-  /// Bytes of a file or of all files of a folder.
-  public static long bytes(Path path) throws IOException {
-    try (var files = Files.walk(path)) {
-      long sum = 0;
-      for (var f : (Iterable<Path>) files::iterator) if (Files.isRegularFile(f)) sum += Files.size(f);
-      return sum;
-    }
-  }
 }
