@@ -64,7 +64,7 @@ public final class ModelQuantizer {
     if (text.isEmpty() && settings.method() == Settings.Method.GPTQ) {
       throw new InvalidInput("GPTQ needs calibration text", "give --calibration FILE, or use --method rtn");
     }
-    Storage.padded(source.config());
+    Storage.padded(source.config(), settings.bits());
     var result = new ArrayList<Result>();
     AtomicFile.folder(out, temp -> result.add(new Run(device, team, source, settings, temp, progress).run(text)));
     return result.getFirst();
@@ -131,7 +131,7 @@ public final class ModelQuantizer {
     }
 
     private void describe(Version version) throws IOException {
-      var padded = Storage.padded(source.config());
+      var padded = Storage.padded(source.config(), settings.bits());
       if (padded.intermediate() != source.config().intermediate()) {
         notes.add("the MLP's width of %d fills no whole words: stored as %d with channels of weight 0".formatted(source.config().intermediate(), padded.intermediate()));
       }
@@ -228,7 +228,7 @@ public final class ModelQuantizer {
 
     private void store(String name, GroupedCodes codes) {
       int inner = source.config().intermediate();
-      int wide = Storage.padded(source.config()).intermediate();
+      int wide = Storage.padded(source.config(), settings.bits()).intermediate();
       boolean up = name.endsWith("gate_proj") || name.endsWith("up_proj");
       var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide : codes.inputs()));
       shards.add(GptqFiles.write(name, c));

@@ -15,9 +15,12 @@ final class Storage {
   /// The config of the model as files hold it: words are filled along inputs and outputs, so the inner width of the MLP grows to
   /// a multiple of 32 by channels of weight 0, which compute silu(0)·0 = 0.
   /// @throws InvalidInput if another width would have to grow
-  static LlamaConfig padded(LlamaConfig c) {
+  static LlamaConfig padded(LlamaConfig c, int bits) {
     for (int width : new int[] {c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()}) {
-      if (width % WHOLE != 0) throw new InvalidInput("the model has layers of width " + width, "GPTQ files hold widths that are multiples of 32");
+      if ((long) width * bits % 32 != 0) {
+        throw new InvalidInput("the model has layers of width " + width + ", whose " + bits + "-bit codes fill no whole 32-bit words",
+            "GPTQ files cannot hold it; multiples of 32 always fit");
+      }
     }
     return c.widened((c.intermediate() + WHOLE - 1) / WHOLE * WHOLE);
   }

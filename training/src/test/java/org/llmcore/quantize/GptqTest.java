@@ -9,7 +9,6 @@ import java.util.stream.IntStream;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.IntRange;
-import net.jqwik.api.lifecycle.AfterContainer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -27,12 +26,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 class GptqTest {
   private static final Device DEVICE = new CpuDevice(true, 2);
   private static final Team TEAM = new Team(2);
-
-  @AfterContainer
-  static void close() {
-    TEAM.close();
-    DEVICE.close();
-  }
 
   /// A layer with correlated inputs: a few directions carry most of them.
   record Layer(float[] w, float[] x, int n, int k, int tokens) {
