@@ -183,6 +183,39 @@ class QuantizedModelTest {
   }
 
   @Test
+  void transformersComputesTheSameLogitsFromTheFiles() throws IOException, InterruptedException {
+    var peer = System.getProperty("llm.peers");
+    assumeThat(peer == null || peer.isEmpty()).as("no Python of peers is named by -Dllm.peers").isFalse();
+    var python = Path.of(peer).toString();
+    var ids = new int[] {1, 5, 9, 300, 42, 7};
+    List<int[]> text;
+    try (var original = LanguageModel.open(DEVICE, sqlBase(), Optional.empty(), Precision.F32, false)) {
+      text = spoken(original, 4, 48);
+    }
+    var script = Files.write(folder.resolve("gptq_peer.py"), QuantizedModelTest.class.getResourceAsStream("gptq_peer.py").readAllBytes());
+    var command = new ArrayList<>(List.of(python, script.toString(), java.util.Arrays.toString(ids)));
+    for (int bits : new int[] {2, 3, 4, 8}) {
+      var s = new Settings(Settings.Method.GPTQ, bits, 32, bits == 3, bits > 3, false, false, Settings.DAMP);
+      quantize(sqlBase(), Optional.empty(), s, text, "w" + bits);
+      command.add(folder.resolve("w" + bits).toString());
+    }
+    var out = folder.resolve("out.json");
+    var process = new ProcessBuilder(command).redirectOutput(out.toFile()).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+    assertThat(process.waitFor()).isZero();
+    var theirs = new com.fasterxml.jackson.databind.ObjectMapper().readTree(out.toFile());
+    for (int b = 0; b < 4; b++) {
+      try (var model = open("w" + new int[] {2, 3, 4, 8}[b]); var region = org.llmcore.tensor.Region.growing("test")) {
+        var p = org.llmcore.op.Pass.inference(DEVICE, region);
+        var tokens = org.llmcore.model.Tokens.of(p, ids);
+        var hidden = model.decoder().hidden(p, tokens, new org.llmcore.model.Mixing.Within(tokens.starts()), false, new ArrayList<>());
+        var ours = model.decoder().logits(p, hidden).toFloats();
+        assertThat(theirs.get(b)).hasSize(ours.length);
+        for (int i = 0; i < ours.length; i++) assertThat((double) ours[i]).isCloseTo(theirs.get(b).get(i).asDouble(), org.assertj.core.data.Offset.offset(1e-3));
+      }
+    }
+  }
+
+  @Test
   void zerosMoveUpWhereTheyCanAndChannelsOfNothingAreAdded() {
     // Row 0: zero 0 with the top code unused; row 1: zero 0 with the top code used.
     var c = new GroupedCodes(2, 2, 3, 3, new byte[] {0, 1, 2, 0, 1, 3}, new float[] {1, 2}, new int[] {0, 0}, Optional.empty());
