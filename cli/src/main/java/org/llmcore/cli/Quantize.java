@@ -33,32 +33,39 @@ import org.llmcore.train.Embedded;
 @Command(
     name = "quantize",
     description = {
-      "Quantizes the linear layers of a model, by GPTQ on calibration text or by rounding to nearest, and writes a checkpoint in GPTQ's",
-      "format, which this program, AutoGPTQ, GPTQModel, transformers and vLLM read. The model is streamed block by block.",
-      "In the folder lie quantize-report.json and .html: the error of each layer, perplexity, KL divergence and agreement with the original."
+      "Quantizes the linear layers of a model, by GPTQ on calibration text or by rounding to nearest, and writes a checkpoint in",
+      "GPTQ's format, which this program, AutoGPTQ, GPTQModel, transformers and vLLM read. The model is streamed block by block.",
+      "In the folder lie quantize-report.json and .html: the error of each layer, and on text apart perplexity, KL divergence",
+      "and agreement with the original."
     },
     footer = {
       "Examples:", "  quantize --model DIR --bits 4 --group 128 --calibration c4.jsonl --out DIR-4bit",
           "  quantize --model DIR --bits 3 --group 64 --act-order --calibration chat.jsonl --eval wiki.txt --out DIR-3bit",
           "  quantize --model DIR --method rtn --bits 8 --out DIR-8bit", "",
-          "Four bits in groups of 128 are the usual choice. Three need a large model; two are rarely usable, and the report says so."
+          "Four bits in groups of 128 are the usual choice. Three need a large model; two are rarely usable, and the report",
+          "says so."
     })
 final class Quantize implements Callable<Integer> {
   @ParentCommand private Main main;
 
-  @Option(names = {"-m", "--model"}, required = true, paramLabel = "PATH", description = "Hugging Face folder, llama2.c .bin, or embedded:sql-base")
+  @Option(names = {"-m", "--model"}, required = true, paramLabel = "PATH",
+      description = "Hugging Face folder, llama2.c .bin, or embedded:sql-base")
   private String model;
 
-  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description = "tokenizer file or folder, if it is not with the model")
+  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH",
+      description = "tokenizer file or folder, if it is not with the model")
   private Optional<String> tokenizer = Optional.empty();
 
-  @Option(names = "--method", paramLabel = "M", defaultValue = "gptq", description = "gptq or rtn, round to nearest (default: ${DEFAULT-VALUE})")
+  @Option(names = "--method", paramLabel = "M", defaultValue = "gptq",
+      description = "gptq or rtn, round to nearest (default: ${DEFAULT-VALUE})")
   private Settings.Method method;
 
-  @Option(names = {"-b", "--bits"}, paramLabel = "B", defaultValue = "4", description = "2, 3, 4 or 8 (default: ${DEFAULT-VALUE})")
+  @Option(names = {"-b", "--bits"}, paramLabel = "B", defaultValue = "4",
+      description = "2, 3, 4 or 8 (default: ${DEFAULT-VALUE})")
   private int bits;
 
-  @Option(names = {"-g", "--group"}, paramLabel = "G", defaultValue = "128", description = "inputs that share a scale: 32, 64, 128, or -1 for whole rows (default: ${DEFAULT-VALUE})")
+  @Option(names = {"-g", "--group"}, paramLabel = "G", defaultValue = "128",
+      description = "inputs that share a scale: 32, 64, 128, or -1 for whole rows (default: ${DEFAULT-VALUE})")
   private int group;
 
   @Option(names = "--sym", description = "symmetric grids: what the fastest serving kernels ask for")
@@ -67,28 +74,35 @@ final class Quantize implements Callable<Integer> {
   @Option(names = "--act-order", description = "columns with large inputs first: better, above all with few bits")
   private boolean actOrder;
 
-  @Option(names = "--static-groups", description = "with --act-order: groups stay neighbours, so that inference need not look them up")
+  @Option(names = "--static-groups",
+      description = "with --act-order: groups stay neighbours, so that inference need not look them up")
   private boolean staticGroups;
 
   @Option(names = "--mse", description = "grids by least error instead of by range; slower")
   private boolean mse;
 
-  @Option(names = "--damp", paramLabel = "D", defaultValue = "0.01", description = "damping, relative to the mean diagonal of the Hessian; raised by itself where needed (default: ${DEFAULT-VALUE})")
+  @Option(names = "--damp", paramLabel = "D", defaultValue = "0.01",
+      description = "damping, relative to the mean diagonal of the Hessian; raised where needed (default: ${DEFAULT-VALUE})")
   private double damp;
 
-  @Option(names = {"-c", "--calibration"}, paramLabel = "FILE", description = "text, or JSON lines of chat or documents, like what the model will see")
+  @Option(names = {"-c", "--calibration"}, paramLabel = "FILE",
+      description = "text, or JSON lines of chat or documents, like what the model will see")
   private Optional<Path> calibration = Optional.empty();
 
-  @Option(names = {"-n", "--samples"}, paramLabel = "N", defaultValue = "128", description = "calibration sequences (default: ${DEFAULT-VALUE})")
+  @Option(names = {"-n", "--samples"}, paramLabel = "N", defaultValue = "128",
+      description = "calibration sequences (default: ${DEFAULT-VALUE})")
   private int samples;
 
-  @Option(names = {"-l", "--length"}, paramLabel = "L", description = "tokens per sequence (default: 2048, or the model's context if that is less)")
+  @Option(names = {"-l", "--length"}, paramLabel = "L",
+      description = "tokens per sequence (default: 2048, or the model's context if that is less)")
   private Optional<Integer> length = Optional.empty();
 
-  @Option(names = "--eval", paramLabel = "FILE", description = "text to judge the result by (default: sequences of the calibration file that were not used)")
+  @Option(names = "--eval", paramLabel = "FILE",
+      description = "text to judge the result by (default: sequences of the calibration file that were not used)")
   private Optional<Path> eval = Optional.empty();
 
-  @Option(names = "--seed", paramLabel = "S", defaultValue = "1", description = "chooses the sequences (default: ${DEFAULT-VALUE})")
+  @Option(names = "--seed", paramLabel = "S", defaultValue = "1",
+      description = "chooses the sequences (default: ${DEFAULT-VALUE})")
   private long seed;
 
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
@@ -110,12 +124,15 @@ final class Quantize implements Callable<Integer> {
       try (var source = Source.open(path, tokenizer.map(Embedded::path))) {
         text = text(source);
         try (var progress = Progress.of(main.console(), "quantizing", 7L * source.config().layers())) {
-          result = ModelQuantizer.quantize(device, team, source, settings, text.text(), out, (done, _, l) -> progress.advance(done, describe(l)));
+          result = ModelQuantizer.quantize(device, team, source, settings, text.text(), out, (done, _, l) ->
+              progress.advance(done, describe(l)));
         }
       }
       double seconds = (System.nanoTime() - start) / 1e9;
-      var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty() : Optional.of(compare(device, team, path, text.heldOut()));
-      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, weights(path), weights(out), seconds, result.notes());
+      var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty()
+          : Optional.of(compare(device, team, path, text.heldOut()));
+      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, weights(path), weights(out), seconds,
+          result.notes());
       receipt.write(out);
       show(receipt);
     }
@@ -132,7 +149,8 @@ final class Quantize implements Callable<Integer> {
     var text = Calibration.of(calibration.get(), source.tokenizer(), l, samples, held.isEmpty(), seed);
     int widest = Math.max(source.config().hidden(), source.config().intermediate());
     if (text.tokens() < widest) {
-      main.console().say(String.format(Locale.ROOT, "%,d calibration tokens for layers of %,d inputs: more text gives a better model", text.tokens(), widest));
+      main.console().say(String.format(Locale.ROOT,
+          "%,d calibration tokens for layers of %,d inputs: more text gives a better model", text.tokens(), widest));
     }
     return new Calibration(text.text(), held.orElse(text.heldOut()));
   }
@@ -140,7 +158,8 @@ final class Quantize implements Callable<Integer> {
   private static String describe(ModelQuantizer.Layer l) {
     var name = l.name().replace("model.layers.", "");
     if (l.error().isEmpty()) return name;
-    return String.format(Locale.ROOT, "%s  error %.2e (nearest %.2e)", name, l.error().getAsDouble(), l.roundToNearest().getAsDouble());
+    return String.format(Locale.ROOT, "%s  error %.2e (nearest %.2e)", name, l.error().getAsDouble(), l.roundToNearest()
+        .getAsDouble());
   }
 
   private Comparison compare(Device device, Team team, Path path, List<int[]> heldOut) {
@@ -165,7 +184,8 @@ final class Quantize implements Callable<Integer> {
     var notes = new ArrayList<>(receipt.notes());
     notes.forEach(console::say);
     if (!console.json()) {
-      console.print(String.format(Locale.ROOT, "%s: %,d → %,d bytes in %.1f s, %s%n", out, receipt.bytesBefore(), receipt.bytesAfter(), receipt.seconds(), receipt.verdict()));
+      console.print(String.format(Locale.ROOT, "%s: %,d → %,d bytes in %.1f s, %s%n", out, receipt.bytesBefore(),
+          receipt.bytesAfter(), receipt.seconds(), receipt.verdict()));
     }
     var object = new LinkedHashMap<String, Object>();
     object.put("out", out.toString());

@@ -26,18 +26,21 @@ class QuantizeTest {
   @Test
   void aModelIsQuantizedJudgedAndUsed() throws IOException {
     var out = folder.resolve("w4");
-    assertThat(session.run("quantize", "--model", model, "--bits", 4, "--group", 32, "--calibration", text, "--samples", 20, "--out", out, "--json")).as(session.err()).isZero();
+    assertThat(session.run("quantize", "--model", model, "--bits", 4, "--group", 32, "--calibration", text, "--samples", 20,
+        "--out", out, "--json")).as(session.err()).isZero();
     var o = session.object();
     assertThat(o.path("bits").asInt()).isEqualTo(4);
     assertThat(o.path("layers")).hasSize(14);
     for (var l : o.path("layers")) assertThat(l.path("error").asDouble()).isLessThanOrEqualTo(l.path("error_rtn").asDouble());
     assertThat(o.path("held_out").path("tokens").asLong()).isPositive();
-    assertThat(o.path("held_out").path("perplexity_ratio").path("low").asDouble()).isLessThanOrEqualTo(o.path("held_out").path("perplexity_ratio").path("value").asDouble());
+    assertThat(o.path("held_out").path("perplexity_ratio").path("low").asDouble())
+        .isLessThanOrEqualTo(o.path("held_out").path("perplexity_ratio").path("value").asDouble());
     assertThat(o.path("bytes_after").asLong()).isLessThan(o.path("bytes_before").asLong() / 2);
     assertThat(session.err()).contains("stored as 64"); // the MLP's width of 48
     var report = new ObjectMapper().readTree(out.resolve("quantize-report.json").toFile());
     assertThat(report.path("verdict").asText()).isEqualTo(o.path("verdict").asText());
-    assertThat(out.resolve("quantize-report.html")).content().contains("<svg", "model.layers.1.mlp.down_proj").doesNotContain("<script", "src=", "href=");
+    assertThat(out.resolve("quantize-report.html")).content().contains("<svg", "model.layers.1.mlp.down_proj")
+        .doesNotContain("<script", "src=", "href=");
     assertThat(session.run("generate", "--model", out, "--prompt", "two and", "-n", 4)).as(session.err()).isZero();
     assertThat(session.run("eval", "perplexity", "--model", out, "--file", text, "--json")).as(session.err()).isZero();
     assertThat(session.object().path("perplexity").asDouble()).isBetween(1.0, 1000.0);
@@ -45,9 +48,11 @@ class QuantizeTest {
 
   @Test
   void roundingNeedsNoText() {
-    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 8, "--sym", "--out", folder.resolve("w8"))).as(session.err()).isZero();
+    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 8, "--sym", "--out", folder.resolve("w8")))
+        .as(session.err()).isZero();
     assertThat(session.out()).contains("not judged");
-    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 2, "--group", 32, "--eval", text, "--out", folder.resolve("w2"))).as(session.err()).isZero();
+    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 2, "--group", 32, "--eval", text, "--out",
+        folder.resolve("w2"))).as(session.err()).isZero();
     assertThat(session.out()).contains("perplexity");
   }
 

@@ -10,16 +10,16 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 
 import org.llmcore.InvalidInput;
 
-/// What a GPTQ checkpoint says about itself: `quantization_config` in `config.json` (transformers), `quantize_config.json` beside it
-/// (AutoGPTQ, GPTQModel), or both.
+/// What a GPTQ checkpoint says about itself: `quantization_config` in `config.json` (transformers), `quantize_config.json`
+/// beside it (AutoGPTQ, GPTQModel), or both.
 ///
 /// @param group input columns per group, −1 for whole rows
 /// @param actOrder `desc_act`: columns were quantized by descending input
 /// @param version how zeros are said to be stored
 /// @param mixed whether layers may differ in bits (`dynamic`)
 /// @param damp damping, told to whoever reads the file
-public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, Version version, boolean mixed,
-    double damp) {
+public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, Version version,
+    boolean mixed, double damp) {
   /// How `qzeros` stores a zero z.
   public enum Version {
     /// As z − 1: what AutoGPTQ wrote from the start; z = 0 has no form.
@@ -52,7 +52,8 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
   /// @throws InvalidInput naming what cannot be
   public GptqConfig {
     if (!WIDTHS.contains(bits)) throw new InvalidInput("bits is " + bits, "GPTQ weights of 2, 3, 4 and 8 bits are supported");
-    if (group != -1 && (group < 1 || group > 1 << 20)) throw new InvalidInput("group_size is " + group, "expected a positive number, or -1 for whole rows");
+    if (group != -1 && (group < 1 || group > 1 << 20))
+        throw new InvalidInput("group_size is " + group, "expected a positive number, or -1 for whole rows");
   }
 
   /// The settings of a model folder; none if it is not a GPTQ checkpoint.
@@ -64,7 +65,8 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
     var inside = JsonFile.read(
         folder.resolve("config.json"), "give a Hugging Face model folder",
         c -> c.has("quantization_config") ? Optional.of(of(c.in("quantization_config"))) : Optional.<GptqConfig>empty());
-    if (inside.isPresent() && beside.isPresent() && (inside.get().bits != beside.get().bits || inside.get().group != beside.get().group)) {
+    if (inside.isPresent() && beside.isPresent()
+        && (inside.get().bits != beside.get().bits || inside.get().group != beside.get().group)) {
       throw new InvalidInput(
           "config.json says %d bits in groups of %d, %s says %d in groups of %d"
               .formatted(inside.get().bits, inside.get().group, FILE, beside.get().bits, beside.get().group),
@@ -76,10 +78,13 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
   private static GptqConfig of(JsonFile c) {
     var method = c.text("quant_method", "gptq");
     if (!method.equals("gptq")) {
-      throw new InvalidInput("quant_method is '" + JsonFile.brief(method) + "'", "give the model as it was before quantization, or a GPTQ checkpoint");
+      throw new InvalidInput("quant_method is '" + JsonFile.brief(method) + "'",
+          "give the model as it was before quantization, or a GPTQ checkpoint");
     }
-    if (c.flag("lm_head", false)) throw new InvalidInput("lm_head is true: the vocabulary projection is quantized", "only the blocks' layers may be");
-    if (c.flag("is_marlin_format", false)) throw new InvalidInput("is_marlin_format is true", "save the checkpoint in the format gptq");
+    if (c.flag("lm_head", false))
+        throw new InvalidInput("lm_head is true: the vocabulary projection is quantized", "only the blocks' layers may be");
+    if (c.flag("is_marlin_format", false))
+        throw new InvalidInput("is_marlin_format is true", "save the checkpoint in the format gptq");
     return new GptqConfig(
         c.integer(c.has("bits") ? "bits" : "w_bit"),
         c.has("q_group_size") && !c.has("group_size") ? c.integer("q_group_size") : c.integer("group_size", -1),

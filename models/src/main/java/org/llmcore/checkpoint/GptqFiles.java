@@ -27,17 +27,20 @@ import org.llmcore.tensor.Grouped;
 ///
 ///     w[o,i] = scale[g,o] · (q[o,i] − z[g,o])        g = g_idx[i]
 ///
-/// Versions are told apart by the numbers where possible, because labels have been wrong: zeros of a symmetric grid are all 2ᵇ⁻¹, so
-/// stored zeros that are all 2ᵇ⁻¹ − 1 are v1 and all 2ᵇ⁻¹ are v2, whatever the label says. For asymmetric grids the label counts;
-/// both readings differ by one whole scale, so weights whose mean is off by one are remarked upon.
+/// Versions are told apart by the numbers where possible, because labels have been wrong: zeros of a symmetric grid are all 2ᵇ⁻¹,
+/// so stored zeros that are all 2ᵇ⁻¹ − 1 are v1 and all 2ᵇ⁻¹ are v2, whatever the label says. For asymmetric grids the label
+/// counts; both readings differ by one whole scale, so weights whose mean is off by one are remarked upon.
 public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version version, List<String> notes) {
   private static final String QWEIGHT = ".qweight";
 
   /// Decides the version of the checkpoint's zeros.
   /// @throws InvalidInput if no layer is quantized
   public static GptqFiles of(Map<String, Entry> entries, GptqConfig config) {
-    var layers = entries.keySet().stream().filter(n -> n.endsWith(QWEIGHT)).map(n -> n.substring(0, n.length() - QWEIGHT.length())).toList();
-    if (layers.isEmpty()) throw new InvalidInput("the configuration says GPTQ, but no tensor is named *" + QWEIGHT, "give the files that belong to it");
+    var layers = entries.keySet().stream().filter(n -> n.endsWith(QWEIGHT))
+        .map(n -> n.substring(0, n.length() - QWEIGHT.length())).toList();
+    if (layers.isEmpty())
+        throw new InvalidInput("the configuration says GPTQ, but no tensor is named *" + QWEIGHT,
+        "give the files that belong to it");
     var unlabelled = new GptqFiles(entries, config, config.version(), List.of());
     var notes = new ArrayList<String>();
     var version = config.symmetric() ? unlabelled.fingerprint(layers, notes) : config.version();
@@ -62,12 +65,14 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
       }
     }
     if (!below && !middle) {
-      notes.add("the zeros are not those of a symmetric grid, as the configuration says; read as its format " + config.version().label() + " asks");
+      notes.add("the zeros are not those of a symmetric grid, as the configuration says; read as its format " + config.version()
+          .label() + " asks");
       return config.version();
     }
     var found = below ? Version.V1 : Version.V2;
     if (found != config.version()) {
-      notes.add("the configuration says format %s, the zeros are those of %s; read as %s".formatted(config.version().label(), found.label(), found.label()));
+      notes.add("the configuration says format %s, the zeros are those of %s; read as %s".formatted(config.version().label(),
+          found.label(), found.label()));
     }
     return found;
   }
@@ -87,7 +92,9 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     double off = q / (inputs * outputs) - Arrays.stream(zeros).average().orElse(0) - config.version().offset();
     boolean v1 = config.version() == Version.V1;
     if (v1 ? off < -0.75 : off > 0.75) {
-      notes.add("the weights of %s lie %.2f scales off 0 on average: the files may be of format %s although the configuration says %s; if the model talks nonsense, change checkpoint_format"
+      notes.add(("the weights of %s lie %.2f scales off 0 on average: the files may be of format %s"
+          + " although the configuration says %s;"
+          + " if the model talks nonsense, change checkpoint_format")
           .formatted(layer, off, (v1 ? Version.V2 : Version.V1).label(), config.version().label()));
     }
   }
@@ -119,13 +126,16 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     int groups = scales.shape().length == 2 ? scales.shape()[0] : -1;
     int size = config.group() < 0 || groups == 1 ? inputs : Math.min(config.group(), inputs);
     if (groups != Grouped.groups(inputs, size)) {
-      throw wrong(layer + ".scales", "(" + Grouped.groups(inputs, size) + ", " + outputs + ") for groups of " + size + " among " + inputs + " inputs");
+      throw wrong(layer + ".scales", "(" + Grouped.groups(inputs, size) + ", " + outputs + ") for groups of " + size + " among "
+          + inputs + " inputs");
     }
     expect(layer + ".scales", groups, outputs);
-    if (outputs * (long) bits % 32 != 0) throw wrong(layer + ".qzeros", "outputs that fill whole words; " + outputs + " of " + bits + " bits do not");
+    if (outputs * (long) bits % 32 != 0)
+        throw wrong(layer + ".qzeros", "outputs that fill whole words; " + outputs + " of " + bits + " bits do not");
     expect(layer + ".qzeros", groups, GptqPacking.words(bits, outputs));
     bias(layer);
-    return new Spec(bits, size, groups, scales.dtype().equals("F16") ? DType.F16 : DType.F32, groupOf(layer, inputs, groups, size));
+    return new Spec(bits, size, groups, scales.dtype().equals("F16") ? DType.F16 : DType.F32,
+        groupOf(layer, inputs, groups, size));
   }
 
   /// The codes of a layer of that shape.
@@ -138,13 +148,15 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     for (int i = 0; i < zeros.length; i++) zeros[i] += version.offset();
     var q = GptqPacking.codes(spec.bits, ints(layer + QWEIGHT), outputs, inputs);
     return new GroupedCodes(
-        spec.bits, outputs, inputs, spec.size, q, transposed(scales, spec.groups, outputs), transposed(zeros, spec.groups, outputs), spec.groupOf);
+        spec.bits, outputs, inputs, spec.size, q, transposed(scales, spec.groups, outputs),
+            transposed(zeros, spec.groups, outputs), spec.groupOf);
   }
 
   private int bits(String layer, int outputs, int inputs) {
     var shape = shape(layer + QWEIGHT);
     if (shape.length == 2 && shape[1] == outputs) {
-      for (int b : config.mixed() ? new int[] {2, 3, 4, 8} : new int[] {config.bits()}) if (32L * shape[0] == (long) b * inputs) return b;
+      for (int b : config.mixed() ? new int[] {2, 3, 4, 8} : new int[] {config.bits()}) if (32L * shape[0] == (long) b * inputs)
+          return b;
     }
     throw wrong(layer + QWEIGHT, "codes of " + config.bits() + " bits for " + outputs + " outputs and " + inputs + " inputs");
   }
@@ -152,7 +164,8 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
   private Optional<int[]> groupOf(String layer, int inputs, int groups, int size) {
     var name = layer + ".g_idx";
     if (!entries.containsKey(name)) {
-      if (config.actOrder() && !config.staticGroups() && groups > 1) throw new InvalidInput("the files lack the tensor " + name, "desc_act needs it; download them again");
+      if (config.actOrder() && !config.staticGroups() && groups > 1)
+          throw new InvalidInput("the files lack the tensor " + name, "desc_act needs it; download them again");
       return Optional.empty();
     }
     expect(name, inputs);
@@ -175,7 +188,8 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
 
   private Entry entry(String name) {
     var e = entries.get(name);
-    if (e == null) throw new InvalidInput("the files lack the tensor " + name, "a GPTQ layer has qweight, qzeros and scales; download them again");
+    if (e == null) throw new InvalidInput("the files lack the tensor " + name,
+        "a GPTQ layer has qweight, qzeros and scales; download them again");
     return e;
   }
 
@@ -192,7 +206,8 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
   }
 
   private InvalidInput wrong(String name, String expected) {
-    return new InvalidInput("tensor " + name + " is " + entry(name).describe() + ", expected " + expected, "configuration and weights must belong together");
+    return new InvalidInput("tensor " + name + " is " + entry(name).describe() + ", expected " + expected,
+        "configuration and weights must belong together");
   }
 
   private static float[] transposed(float[] x, int rows, int columns) {
@@ -226,7 +241,8 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
       return plain;
     });
     return List.of(
-        item(layer + QWEIGHT, GptqPacking.qweight(c.bits(), c.q(), c.outputs(), c.inputs()), GptqPacking.words(c.bits(), c.inputs()), c.outputs()),
+        item(layer + QWEIGHT, GptqPacking.qweight(c.bits(), c.q(), c.outputs(), c.inputs()),
+            GptqPacking.words(c.bits(), c.inputs()), c.outputs()),
         Item.of(layer + ".scales", DType.F16, new int[] {groups, c.outputs()}, bytes(MemorySegment.ofArray(scales))),
         item(layer + ".g_idx", indices, c.inputs()));
   }

@@ -48,7 +48,8 @@ public final class GptqPacking {
   public static int[] zeros(int bits, int[] qzeros, int groups, int outputs) {
     int width = words(bits, outputs);
     if (qzeros.length != Math.multiplyExact(width, groups)) {
-      throw new IllegalArgumentException(qzeros.length + " words for " + groups + " groups of " + outputs + " zeros in " + bits + " bits");
+      throw new IllegalArgumentException(qzeros.length + " words for " + groups + " groups of " + outputs + " zeros in " + bits
+          + " bits");
     }
     var z = new int[Math.multiplyExact(groups, outputs)];
     for (int g = 0; g < groups; g++) for (int o = 0; o < outputs; o++) z[g * outputs + o] = get(bits, qzeros, g * width, 1, o);

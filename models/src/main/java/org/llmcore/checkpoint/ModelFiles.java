@@ -46,7 +46,8 @@ public final class ModelFiles implements AutoCloseable {
     try (var list = Files.list(folder)) {
       var found = list.filter(f -> f.getFileName().toString().matches("gptq_model.*\\.safetensors")).sorted().toList();
       if (found.size() > 1) {
-        throw new InvalidInput(folder + " holds " + found.size() + " GPTQ files, such as " + found.getFirst().getFileName(), "keep one of them");
+        throw new InvalidInput(folder + " holds " + found.size() + " GPTQ files, such as " + found.getFirst().getFileName(),
+            "keep one of them");
       }
       return found.stream().findFirst();
     } catch (IOException _) {

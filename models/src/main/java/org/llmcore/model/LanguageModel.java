@@ -73,7 +73,8 @@ public final class LanguageModel implements AutoCloseable {
       var region = device.reserve("weights", Decoder.bytes(config, form));
       try {
         var decoder = Decoder.carve(config, region, form, trainable);
-        return new LanguageModel(device, decoder, words, region, form, load(device, decoder, files).stream().map(LanguageModel::placeless).toList());
+        var notes = load(device, decoder, files).stream().map(LanguageModel::placeless).toList();
+        return new LanguageModel(device, decoder, words, region, form, notes);
       } catch (RuntimeException e) {
         region.close();
         throw e;
@@ -81,10 +82,14 @@ public final class LanguageModel implements AutoCloseable {
     }
   }
 
-  private static LanguageModel gptq(Device device, LlamaConfig config, Tokenizer words, Precision precision, boolean trainable, ModelFiles files,
-      GptqFiles packed) {
-    if (precision.quantized()) throw new InvalidInput("the model is quantized by GPTQ already, it cannot be held in " + precision, "choose f32 or bf16");
-    if (trainable) throw new InvalidInput("weights quantized by GPTQ cannot be trained", "train an adapter on them (method.type: lora)");
+  private static LanguageModel gptq(Device device, LlamaConfig config, Tokenizer words, Precision precision,
+      boolean trainable, ModelFiles files, GptqFiles packed) {
+    if (precision.quantized()) {
+      throw new InvalidInput("the model is quantized by GPTQ already, it cannot be held in " + precision, "choose f32 or bf16");
+    }
+    if (trainable) {
+      throw new InvalidInput("weights quantized by GPTQ cannot be trained", "train an adapter on them (method.type: lora)");
+    }
     var linears = new GptqLinears(packed, precision.weights());
     var form = new Form(precision.weights(), precision.activations(), linears);
     fit(Decoder.carve(config, Region.measuring("weights"), form, false), files);

@@ -35,7 +35,8 @@ class GptqFilesTest {
     return new GptqConfig(bits, group, symmetric, false, false, version, false, 0.01);
   }
 
-  private static GroupedCodes random(int bits, int outputs, int inputs, int size, boolean symmetric, Optional<int[]> groupOf, long seed) {
+  private static GroupedCodes random(int bits, int outputs, int inputs, int size, boolean symmetric, Optional<int[]> groupOf,
+      long seed) {
     var random = new Random(seed);
     var q = new byte[outputs * inputs];
     for (int i = 0; i < q.length; i++) q[i] = (byte) random.nextInt(1 << bits);
@@ -92,7 +93,8 @@ class GptqFilesTest {
   void wordsAreFilledFromTheLittleEnd() {
     assertThat(GptqPacking.qweight(4, new byte[] {1, 2, 3, 4, 5, 6, 7, 8}, 1, 8)).containsExactly(0x87654321);
     assertThat(GptqPacking.qweight(8, new byte[] {1, 2, 3, (byte) 0xff}, 1, 4)).containsExactly(0xff030201);
-    assertThat(GptqPacking.qweight(2, new byte[] {3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, 1, 16)).containsExactly(0x8000001b);
+    assertThat(GptqPacking.qweight(2, new byte[] {3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, 1, 16))
+        .containsExactly(0x8000001b);
     // (inputs·b/32, outputs): a column per output
     assertThat(GptqPacking.qweight(8, new byte[] {1, 1, 1, 1, 2, 2, 2, 2}, 2, 4)).containsExactly(0x01010101, 0x02020202);
   }
@@ -104,12 +106,14 @@ class GptqFilesTest {
     java.util.Arrays.fill(middle, 1 << bits - 1);
     for (var version : Version.values()) {
       var item = GptqFiles.zeros("l", bits, middle, 32, version);
-      assertThat(item.data().toArray(ValueLayout.JAVA_INT_UNALIGNED)).containsOnly(Long.decode(version == Version.V1 ? v1 : v2).intValue());
+      assertThat(item.data().toArray(ValueLayout.JAVA_INT_UNALIGNED))
+          .containsOnly(Long.decode(version == Version.V1 ? v1 : v2).intValue());
     }
   }
 
   @Property(tries = 60)
-  void whatIsWrittenIsRead(@ForAll @IntRange(max = 3) int width, @ForAll @IntRange(min = 1, max = 3) int tall, @ForAll @IntRange(min = 1, max = 6) int wide,
+  void whatIsWrittenIsRead(@ForAll @IntRange(max = 3) int width, @ForAll @IntRange(min = 1, max = 3) int tall,
+      @ForAll @IntRange(min = 1, max = 6) int wide,
       @ForAll @IntRange(max = 2) int size, @ForAll boolean ordered, @ForAll boolean second, @ForAll boolean symmetric) {
     int bits = new int[] {2, 3, 4, 8}[width];
     int inputs = 32 * wide;
@@ -142,7 +146,8 @@ class GptqFilesTest {
     var random = new Random(3);
     var c = random(4, 32, 64, 32, false, Optional.empty(), 2);
     for (int o = 0; o < 32; o++) {
-      for (int i = 0; i < 64; i++) c.q()[o * 64 + i] = (byte) Math.clamp(c.zeros()[o * 2 + i / 32] + Math.round(random.nextGaussian()), 0, 15);
+      for (int i = 0; i < 64; i++) c.q()[o * 64 + i] = (byte) Math.clamp(c.zeros()[o * 2 + i / 32]
+          + Math.round(random.nextGaussian()), 0, 15);
     }
     assertThat(GptqFiles.of(entries(c, Version.V1), config(4, 32, false, Version.V1)).notes()).isEmpty();
     var wrong = GptqFiles.of(entries(c, Version.V2), config(4, 32, false, Version.V1));
@@ -203,7 +208,8 @@ class GptqFilesTest {
       assertThat(c.actOrder()).isTrue();
       assertThat(c.version()).isEqualTo(Version.V1);
     });
-    assertThat(find("{\"w_bit\": 3, \"q_group_size\": 64, \"sym\": false, \"format\": \"gptq_v2\", \"quant_method\": \"gptq\"}", "")).hasValueSatisfying(c -> {
+    assertThat(find("{\"w_bit\": 3, \"q_group_size\": 64, \"sym\": false, \"format\": \"gptq_v2\", \"quant_method\": \"gptq\"}",
+        "")).hasValueSatisfying(c -> {
       assertThat(c.bits()).isEqualTo(3);
       assertThat(c.group()).isEqualTo(64);
       assertThat(c.symmetric()).isFalse();
@@ -215,8 +221,10 @@ class GptqFilesTest {
 
   @ParameterizedTest
   @ValueSource(strings = {
-    "{\"bits\": 5}", "{\"bits\": 99999}", "{\"bits\": \"4\"}", "{\"bits\": 4, \"group_size\": 0}", "{\"bits\": 4, \"group_size\": -2147483648}",
-    "{\"bits\": 4, \"checkpoint_format\": \"gptq_p\"}", "{\"bits\": 4, \"quant_method\": \"awq\"}", "{\"bits\": 4, \"lm_head\": true}", "{}", "[4]",
+    "{\"bits\": 5}", "{\"bits\": 99999}", "{\"bits\": \"4\"}", "{\"bits\": 4, \"group_size\": 0}",
+        "{\"bits\": 4, \"group_size\": -2147483648}",
+    "{\"bits\": 4, \"checkpoint_format\": \"gptq_p\"}", "{\"bits\": 4, \"quant_method\": \"awq\"}",
+        "{\"bits\": 4, \"lm_head\": true}", "{}", "[4]",
     "{\"bits\": 4, \"is_marlin_format\": true}"
   })
   void settingsThatCannotBeAreRefused(String json) {
@@ -225,7 +233,8 @@ class GptqFilesTest {
 
   @Test
   void settingsThatContradictEachOtherAreRefused() {
-    assertThatThrownBy(() -> find("{\"bits\": 4, \"group_size\": 128}", "{\"bits\": 3, \"group_size\": 128}")).isInstanceOf(InvalidInput.class)
+    assertThatThrownBy(() -> find("{\"bits\": 4, \"group_size\": 128}", "{\"bits\": 3, \"group_size\": 128}"))
+        .isInstanceOf(InvalidInput.class)
         .hasMessageContainingAll("4 bits", "3 in groups");
   }
 }

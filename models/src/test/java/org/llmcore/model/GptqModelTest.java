@@ -53,7 +53,8 @@ class GptqModelTest {
 
   @Test
   void weightsAndLogitsAreThoseOfTheReferenceCode() throws IOException {
-    try (var model = open(); var expected = Safetensors.open(GOLDEN.resolve("expected.safetensors")); var region = Region.growing("test")) {
+    try (var model = open(); var expected = Safetensors.open(GOLDEN.resolve("expected.safetensors")); var region =
+        Region.growing("test")) {
       assertThat(model.notes()).isEmpty();
       int layers = 0;
       for (var l : model.decoder().linears()) {
@@ -64,7 +65,8 @@ class GptqModelTest {
         for (int o = 0; o < l.outputs(); o++) {
           var row = q.row(o);
           for (int i = 0; i < row.length; i++) {
-            assertThat(row[i]).isCloseTo(w[o * l.inputs() + i], org.assertj.core.data.Offset.offset(Math.abs(w[o * l.inputs() + i]) * 1e-6f));
+            assertThat(row[i]).isCloseTo(w[o * l.inputs() + i],
+                org.assertj.core.data.Offset.offset(Math.abs(w[o * l.inputs() + i]) * 1e-6f));
           }
         }
       }
@@ -75,7 +77,8 @@ class GptqModelTest {
       var logits = model.decoder().logits(p, hidden).toFloats();
       var golden = expected.get("logits").toFloats();
       assertThat(logits).hasSameSizeAs(golden);
-      for (int i = 0; i < golden.length; i++) assertThat(logits[i]).isCloseTo(golden[i], org.assertj.core.data.Offset.offset(1e-2f));
+      for (int i = 0; i < golden.length; i++) assertThat(logits[i])
+          .isCloseTo(golden[i], org.assertj.core.data.Offset.offset(1e-2f));
     }
   }
 
@@ -83,9 +86,11 @@ class GptqModelTest {
   void theReferencesGreedyTextIsSpoken() throws IOException {
     var ids = new ObjectMapper().readTree(GOLDEN.resolve("expected.json").toFile()).path("greedy_ids");
     try (var model = open();
-        var generator = new org.llmcore.generate.Generator(device, model.decoder(), model.tokenizer(), 1, model.config().contextLength())) {
+        var generator = new org.llmcore.generate.Generator(device, model.decoder(), model.tokenizer(), 1, model.config()
+            .contextLength())) {
       var request = new org.llmcore.generate.Generator.Request(
-          new int[] {1}, ids.size() - 1, org.llmcore.generate.Sampling.GREEDY, java.util.List.of(), org.llmcore.generate.Generator.Listener.NONE);
+          new int[] {1}, ids.size() - 1, org.llmcore.generate.Sampling.GREEDY, java.util.List.of(),
+              org.llmcore.generate.Generator.Listener.NONE);
       var expected = new int[ids.size() - 1];
       for (int i = 0; i < expected.length; i++) expected[i] = ids.get(i + 1).asInt();
       assertThat(generator.generate(request).ids()).isEqualTo(expected);
@@ -134,10 +139,13 @@ class GptqModelTest {
   @Test
   void theyAreNotTrainedNorHeldInOtherBits() {
     var words = Optional.of(DATA.resolve("stories260k/tok512.model"));
-    assertThatThrownBy(() -> LanguageModel.open(device, folder, words, Precision.F32, true)).isInstanceOf(InvalidInput.class).hasMessageContaining("adapter");
-    assertThatThrownBy(() -> LanguageModel.open(device, folder, words, Precision.NF4, false)).isInstanceOf(InvalidInput.class).hasMessageContaining("GPTQ");
+    assertThatThrownBy(() -> LanguageModel.open(device, folder, words, Precision.F32, true)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("adapter");
+    assertThatThrownBy(() -> LanguageModel.open(device, folder, words, Precision.NF4, false)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("GPTQ");
     try (var model = open()) {
-      assertThatThrownBy(() -> model.save(folder.resolve("x"), 1 << 20)).isInstanceOf(InvalidInput.class).hasMessageContaining("4 bits");
+      assertThatThrownBy(() -> model.save(folder.resolve("x"), 1 << 20)).isInstanceOf(InvalidInput.class)
+          .hasMessageContaining("4 bits");
     }
   }
 }

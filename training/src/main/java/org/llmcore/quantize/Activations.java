@@ -145,7 +145,8 @@ final class Activations implements AutoCloseable {
 
   private Tensor attention(Pass p, Part part, Block b, SelfAttention a) {
     var tokens = Tokens.of(p, part.ids, part.positions, part.starts);
-    return a.apply(p, RmsNorm.apply(p, x.slice(part.from, part.to), b.attentionNorm(), b.eps()), tokens.positions(), new Mixing.Within(tokens.starts()));
+    return a.apply(p, RmsNorm.apply(p, x.slice(part.from, part.to), b.attentionNorm(), b.eps()), tokens.positions(),
+        new Mixing.Within(tokens.starts()));
   }
 
   private static SelfAttention tapped(SelfAttention a, Linear o) {

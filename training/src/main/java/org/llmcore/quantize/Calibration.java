@@ -14,8 +14,8 @@ import org.llmcore.train.Llama2ChatForm;
 
 /// Token sequences of a data file: those the quantizer sees, and others that it does not, to judge it by.
 ///
-/// Plain text gives windows of `length` tokens, chat and other rows one sequence each, cut to `length`. Which of them are taken is a pure
-/// function of the seed.
+/// Plain text gives windows of `length` tokens, chat and other rows one sequence each, cut to `length`. Which of them are taken
+/// is a pure function of the seed.
 public record Calibration(List<int[]> text, List<int[]> heldOut) {
   private static final int HELD = 16;
 

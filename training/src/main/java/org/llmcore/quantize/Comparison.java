@@ -60,7 +60,8 @@ public record Comparison(long tokens, Measure original, Measure quantized, Measu
 
   /// Compares two models of one vocabulary.
   /// @param progress hears how many sequences are done
-  public static Comparison of(Device device, Team team, Decoder original, Decoder quantized, List<int[]> sequences, IntConsumer progress) {
+  public static Comparison of(Device device, Team team, Decoder original, Decoder quantized, List<int[]> sequences,
+      IntConsumer progress) {
     var before = new ArrayList<Double>();
     var after = new ArrayList<Double>();
     var differences = new ArrayList<Double>();
@@ -107,7 +108,8 @@ public record Comparison(long tokens, Measure original, Measure quantized, Measu
       }
     }
     return new Comparison(
-        tokens, Measure.of(before, nllBefore / tokens), Measure.of(after, nllAfter / tokens), Measure.of(differences, (nllAfter - nllBefore) / tokens),
+        tokens, Measure.of(before, nllBefore / tokens), Measure.of(after, nllAfter / tokens),
+            Measure.of(differences, (nllAfter - nllBefore) / tokens),
         kl / tokens, new Score(same, tokens));
   }
 

@@ -48,12 +48,15 @@ public final class Gptq {
   public static Result quantize(Device device, Team team, Settings s, float[] w, int outputs, int inputs, float[] h) {
     int k = inputs;
     if (w.length != Math.multiplyExact(outputs, k) || h.length != Math.multiplyExact(k, k)) {
-      throw new IllegalArgumentException(w.length + " weights and " + h.length + " elements of H for (" + outputs + ", " + k + ")");
+      throw new IllegalArgumentException(w.length + " weights and " + h.length + " elements of H for (" + outputs + ", " + k
+          + ")");
     }
-    for (float x : w) if (!Float.isFinite(x)) throw new InvalidInput("a weight is " + x, "the model is damaged; download it again");
+    for (float x : w) if (!Float.isFinite(x))
+        throw new InvalidInput("a weight is " + x, "the model is damaged; download it again");
     for (int i = 0; i < k; i++) {
       if (!Float.isFinite(h[i * k + i])) {
-        throw new InvalidInput("input " + i + " of a layer overflows on the calibration text", "check the model, or use other text");
+        throw new InvalidInput("input " + i + " of a layer overflows on the calibration text",
+            "check the model, or use other text");
       }
     }
     var alive = h.clone();
@@ -72,10 +75,12 @@ public final class Gptq {
     var u = InverseFactor.of(alive, k, damp * mean, team);
     while (u.isEmpty()) {
       damp *= 10;
-      if (damp > LARGEST_DAMP) throw new InvalidInput("the inputs of a layer on the calibration text are no numbers", "check the model");
+      if (damp > LARGEST_DAMP)
+          throw new InvalidInput("the inputs of a layer on the calibration text are no numbers", "check the model");
       u = InverseFactor.of(alive, k, damp * mean, team);
     }
-    var walk = new Walk(s, outputs, k, order, s.staticGroups() ? Optional.of(originals(team, s, w, outputs, k)) : Optional.empty());
+    var walk = new Walk(s, outputs, k, order, s.staticGroups() ? Optional.of(originals(team, s, w, outputs, k))
+        : Optional.empty());
     walk.run(device, team, wt, u.get());
     return new Result(walk.codes(), damp, dead);
   }
@@ -120,13 +125,15 @@ public final class Gptq {
     var grids = new RoundToNearest.Grid[Math.multiplyExact(n, groups)];
     team.split(n, ROWS, (from, to) -> {
       for (int r = from; r < to; r++) {
-        for (int g = 0; g < groups; g++) grids[r * groups + g] = s.grids().of(w, r * k + g * size, Math.min(size, k - g * size), 1);
+        for (int g = 0; g < groups; g++) grids[r * groups + g] = s.grids()
+            .of(w, r * k + g * size, Math.min(size, k - g * size), 1);
       }
     });
     return grids;
   }
 
-  private static GroupedCodes codes(int bits, int n, int k, int size, byte[] q, RoundToNearest.Grid[] grids, Optional<int[]> groupOf) {
+  private static GroupedCodes codes(int bits, int n, int k, int size, byte[] q, RoundToNearest.Grid[] grids,
+      Optional<int[]> groupOf) {
     var scales = new float[grids.length];
     var zeros = new int[grids.length];
     for (int i = 0; i < grids.length; i++) {
@@ -200,7 +207,8 @@ public final class Gptq {
         int at = (i - from) * n + r0;
         int g = (fixed ? order[i] : i) / size;
         for (int r = 0; r < rows; r++) {
-          if (!fixed && size <= BLOCK && i % size == 0) grids[(r0 + r) * groups + g] = s.grids().of(w, at + r, Math.min(size, k - i), n);
+          if (!fixed && size <= BLOCK && i % size == 0) grids[(r0 + r) * groups + g] = s.grids()
+              .of(w, at + r, Math.min(size, k - i), n);
           var grid = grids[(r0 + r) * groups + g];
           scale[r] = grid.scale();
           zero[r] = grid.zero();

@@ -12,8 +12,8 @@ import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// XᵀX (K,K) in f32 of all inputs X (tokens, K) that linear layers have seen: half of n times the Hessian of the layer's squared
-/// error, H = 2/n·XᵀX, in every row of W. One chain per element over all tokens, so how they were batched changes nothing.
-/// 2K² operations per token.
+/// error, H = 2/n·XᵀX, in every row of W. One chain per element over all tokens, so how they were batched changes nothing. 2K²
+/// operations per token.
 final class Hessian implements AutoCloseable {
   private final Device device;
   private final Region region;

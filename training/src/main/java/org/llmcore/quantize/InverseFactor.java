@@ -16,15 +16,16 @@ final class InverseFactor {
 
   private InverseFactor() {}
 
-  /// Row-major U (k,k) of the symmetric matrix whose element (i,j), i ≥ j, is `h[i·k+j]`, with `damp` added to its diagonal; none if a
-  /// pivot is not positive.
+  /// Row-major U (k,k) of the symmetric matrix whose element (i,j), i ≥ j, is `h[i·k+j]`, with `damp` added to its diagonal; none
+  /// if a pivot is not positive.
   static Optional<float[]> of(float[] h, int k, double damp, Team team) {
     var l = new double[Math.multiplyExact(k, k)];
     team.split(
         k, ROWS,
         (from, to) -> {
           // Element (i,j) of the reversed matrix, j ≤ i, is element (k−1−j, k−1−i) of H, which lies below its diagonal.
-          for (int i = from; i < to; i++) for (int j = 0; j <= i; j++) l[i * k + j] = h[(k - 1 - j) * k + k - 1 - i] + (i == j ? damp : 0);
+          for (int i = from; i < to; i++) for (int j = 0; j <= i; j++) l[i * k + j] = h[(k - 1 - j) * k + k - 1 - i]
+              + (i == j ? damp : 0);
         });
     return factor(l, k, team) ? Optional.of(inverted(l, k, team)) : Optional.empty();
   }

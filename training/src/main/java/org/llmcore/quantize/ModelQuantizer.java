@@ -34,18 +34,20 @@ import org.llmcore.text.Tokenizers;
 /// Quantizes the linear layers of all blocks of a model and writes a GPTQ checkpoint.
 ///
 /// Block by block: its weights are read, its layers quantized in the order {q,k,v}, {o}, {gate,up}, {down}, each set on what the
-/// sets before it, quantized already, make of the calibration text (`true_sequential`), and its outputs, with all of it quantized,
-/// become the inputs of the next block. Memory: the embedding, one block in f32, one Hessian, the activations of the calibration
-/// text (4·tokens·C bytes) and one shard of the result.
+/// sets before it, quantized already, make of the calibration text (`true_sequential`), and its outputs, with all of it
+/// quantized, become the inputs of the next block. Memory: the embedding, one block in f32, one Hessian, the activations of the
+/// calibration text (4·tokens·C bytes) and one shard of the result.
 public final class ModelQuantizer {
   private static final long SHARD = 2_000_000_000L;
 
   private ModelQuantizer() {}
 
-  /// What became of a layer. Errors are ‖XWᵀ − XŴᵀ‖² / ‖XWᵀ‖² over the calibration text, of the weights as given; none without one.
+  /// What became of a layer. Errors are ‖XWᵀ − XŴᵀ‖² / ‖XWᵀ‖² over the calibration text, of the weights as given; none without
+  /// one.
   /// @param damp damping that the factorisation needed; 0 for round to nearest
   /// @param dead inputs that are 0 on the whole calibration text
-  public record Layer(String name, int outputs, int inputs, int bits, OptionalDouble roundToNearest, OptionalDouble error, double damp, int dead,
+  public record Layer(String name, int outputs, int inputs, int bits, OptionalDouble roundToNearest, OptionalDouble error,
+      double damp, int dead,
       double seconds) {}
 
   /// Hears of every layer that is done.
@@ -60,7 +62,8 @@ public final class ModelQuantizer {
   /// Quantizes a model into a new folder, which appears whole or not at all.
   /// @param text calibration sequences; may be empty for round to nearest, whose errors are then unknown
   /// @throws InvalidInput if the model cannot be stored in GPTQ's form, or GPTQ lacks calibration
-  public static Result quantize(Device device, Team team, Source source, Settings settings, List<int[]> text, Path out, Progress progress) {
+  public static Result quantize(Device device, Team team, Source source, Settings settings, List<int[]> text, Path out,
+      Progress progress) {
     if (text.isEmpty() && settings.method() == Settings.Method.GPTQ) {
       throw new InvalidInput("GPTQ needs calibration text", "give --calibration FILE, or use --method rtn");
     }
@@ -117,7 +120,10 @@ public final class ModelQuantizer {
       if (!c.tiedHead()) keep("lm_head.weight", c.vocabulary(), c.hidden());
       boolean v1 = zeros.stream().allMatch(z -> least(z.z) >= 1);
       var version = v1 ? Version.V1 : Version.V2;
-      if (!v1) notes.add("some grids begin at 0, which format gptq (v1) cannot store: the files are gptq_v2, as GPTQModel, vLLM and transformers read it");
+      if (!v1) {
+        notes.add("some grids begin at 0, which format gptq (v1) cannot store: the files are gptq_v2,"
+            + " as GPTQModel, vLLM and transformers read it");
+      }
       for (var z : zeros) shards.add(List.of(GptqFiles.zeros(z.layer, z.bits, z.values(), z.outputs, version)));
       shards.finish();
       describe(version);
@@ -133,9 +139,11 @@ public final class ModelQuantizer {
     private void describe(Version version) throws IOException {
       var padded = Storage.padded(source.config(), settings.bits());
       if (padded.intermediate() != source.config().intermediate()) {
-        notes.add("the MLP's width of %d fills no whole words: stored as %d with channels of weight 0".formatted(source.config().intermediate(), padded.intermediate()));
+        notes.add("the MLP's width of %d fills no whole words: stored as %d with channels of weight 0".formatted(source.config()
+            .intermediate(), padded.intermediate()));
       }
-      var config = new GptqConfig(settings.bits(), settings.group(), settings.symmetric(), settings.actOrder(), settings.staticGroups(), version, false, settings.damp())
+      var config = new GptqConfig(settings.bits(), settings.group(), settings.symmetric(), settings.actOrder(),
+          settings.staticGroups(), version, false, settings.damp())
           .toJson("llm-core");
       var model = (ObjectNode) new ObjectMapper().readTree(padded.stored("float16").toJson());
       model.set("quantization_config", config);
@@ -155,7 +163,8 @@ public final class ModelQuantizer {
       var bytes = MemorySegment.ofArray(new byte[Math.multiplyExact(values.length, 2)]);
       for (int i = 0; i < values.length; i++) {
         short half = Float.floatToFloat16(values[i]);
-        if (!Float.isFinite(Float.float16ToFloat(half))) throw new InvalidInput("tensor " + name + " holds " + values[i], "GPTQ files keep it in f16, up to 65504");
+        if (!Float.isFinite(Float.float16ToFloat(half)))
+            throw new InvalidInput("tensor " + name + " holds " + values[i], "GPTQ files keep it in f16, up to 65504");
         bytes.set(java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i, half);
       }
       shards.add(List.of(Item.of(name, DType.F16, shape, bytes)));
@@ -230,7 +239,8 @@ public final class ModelQuantizer {
       int inner = source.config().intermediate();
       int wide = Storage.padded(source.config(), settings.bits()).intermediate();
       boolean up = name.endsWith("gate_proj") || name.endsWith("up_proj");
-      var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide : codes.inputs()));
+      var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide
+          : codes.inputs()));
       shards.add(GptqFiles.write(name, c));
       var z = new byte[c.zeros().length];
       for (int i = 0; i < z.length; i++) z[i] = (byte) c.zeros()[i];

@@ -13,20 +13,22 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 
 import org.llmcore.checkpoint.AtomicFile;
 
-/// What quantizing a model cost and what it gained, as `quantize-report.json` and `quantize-report.html`: one file, no scripts, nothing
-/// loaded from elsewhere.
+/// What quantizing a model cost and what it gained, as `quantize-report.json` and `quantize-report.html`: one file, no scripts,
+/// nothing loaded from elsewhere.
 ///
 /// @param tokens calibration tokens
 /// @param bytesBefore bytes of the original's weights as they were stored
 /// @param bytesAfter bytes of the new weights
-public record Receipt(String model, Settings settings, long tokens, List<ModelQuantizer.Layer> layers, Optional<Comparison> comparison,
+public record Receipt(String model, Settings settings, long tokens, List<ModelQuantizer.Layer> layers,
+    Optional<Comparison> comparison,
     long bytesBefore, long bytesAfter, double seconds, List<String> notes) {
   private static final int BAR = 360;
 
   /// Writes both files into a folder.
   public void write(Path folder) {
     try {
-      AtomicFile.write(folder.resolve("quantize-report.json"), new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(toMap()) + "\n");
+      AtomicFile.write(folder.resolve("quantize-report.json"), new ObjectMapper().writerWithDefaultPrettyPrinter()
+          .writeValueAsString(toMap()) + "\n");
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e);
     }
@@ -37,7 +39,8 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
   public String verdict() {
     if (comparison.isEmpty()) return "not judged: there was no text apart from the calibration's";
     var c = comparison.get();
-    var change = format("perplexity %.3f → %.3f (× %.3f), the likeliest token is the same in %.1f %%", c.original().value(), c.quantized().value(), c.ratio().value(), 100 * c.agreement().accuracy());
+    var change = format("perplexity %.3f → %.3f (× %.3f), the likeliest token is the same in %.1f %%", c.original().value(),
+        c.quantized().value(), c.ratio().value(), 100 * c.agreement().accuracy());
     return switch (c.verdict()) {
       case GOOD -> "good: " + change;
       case DEGRADED -> "degraded: " + change + "; more bits, smaller groups or --act-order may help";
@@ -105,11 +108,14 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     var s = new StringBuilder();
     s.append("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Quantization receipt</title><style>")
         .append("body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}")
-        .append("table{border-collapse:collapse}td,th{padding:.15rem .7rem;text-align:right}td:first-child,th:first-child{text-align:left}")
+        .append("table{border-collapse:collapse}td,th{padding:.15rem .7rem;text-align:right}")
+        .append("td:first-child,th:first-child{text-align:left}")
         .append("tr:nth-child(even){background:#f4f6f9}svg text{font:11px system-ui,sans-serif}</style>\n");
     s.append("<h1>").append(escape(model)).append("</h1>\n<p><b>").append(escape(verdict())).append("</b></p>\n<table>");
-    row(s, "method", settings.method() + ", " + settings.bits() + " bits, " + (settings.group() < 0 ? "one group per row" : "groups of " + settings.group())
-        + (settings.symmetric() ? ", symmetric" : ", asymmetric") + (settings.actOrder() ? ", act-order" : "") + (settings.staticGroups() ? ", static groups" : "")
+    row(s, "method", settings.method() + ", " + settings.bits() + " bits, "
+        + (settings.group() < 0 ? "one group per row" : "groups of " + settings.group())
+        + (settings.symmetric() ? ", symmetric" : ", asymmetric") + (settings.actOrder() ? ", act-order" : "")
+            + (settings.staticGroups() ? ", static groups" : "")
         + (settings.mse() ? ", least-error grids" : ""));
     row(s, "calibration", format("%,d tokens", tokens));
     row(s, "size", format("%,d → %,d bytes (%.1f %%)", bytesBefore, bytesAfter, 100.0 * bytesAfter / bytesBefore));
@@ -125,10 +131,13 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     s.append("</table>\n");
     for (var note : notes) s.append("<p>").append(escape(note)).append("</p>\n");
     if (layers.stream().anyMatch(l -> l.error().isPresent())) s.append("<h2>Error of each layer</h2>\n").append(chart());
-    s.append("<h2>Layers</h2>\n<table><tr><th>layer<th>shape<th>bits<th>error, nearest<th>error<th>damping<th>dead inputs<th>seconds</tr>\n");
+    s.append("<h2>Layers</h2>\n<table><tr><th>layer<th>shape<th>bits<th>error, nearest"
+        + "<th>error<th>damping<th>dead inputs<th>seconds</tr>\n");
     for (var l : layers) {
-      s.append("<tr><td>").append(escape(l.name())).append("<td>").append(l.outputs()).append(" × ").append(l.inputs()).append("<td>").append(l.bits())
-          .append("<td>").append(error(l.roundToNearest())).append("<td>").append(error(l.error())).append("<td>").append(format("%.3g", l.damp()))
+      s.append("<tr><td>").append(escape(l.name())).append("<td>").append(l.outputs()).append(" × ").append(l.inputs())
+          .append("<td>").append(l.bits())
+          .append("<td>").append(error(l.roundToNearest())).append("<td>").append(error(l.error())).append("<td>")
+              .append(format("%.3g", l.damp()))
           .append("<td>").append(l.dead()).append("<td>").append(format("%.2f", l.seconds())).append("</tr>\n");
     }
     return s.append("</table></html>\n").toString();
@@ -138,14 +147,19 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
   private String chart() {
     double least = layers.stream().flatMapToDouble(l -> l.error().stream()).filter(e -> e > 0).min().orElse(1e-6);
     double low = Math.floor(Math.log10(least));
-    double high = Math.max(low + 1, Math.ceil(Math.log10(layers.stream().flatMapToDouble(l -> l.roundToNearest().stream()).filter(Double::isFinite).max().orElse(1))));
+    double high = Math.max(low + 1,
+        Math.ceil(Math.log10(layers.stream().flatMapToDouble(l -> l.roundToNearest().stream()).filter(Double::isFinite).max()
+        .orElse(1))));
     int line = 22;
     int height = layers.size() * line + 40;
-    var s = new StringBuilder(format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" role=\"img\">", 300 + BAR + 20, height));
-    s.append("<text x=\"300\" y=\"12\" fill=\"#b8cbe6\">■ round to nearest</text><text x=\"420\" y=\"12\" fill=\"#1f5faf\">■ as stored</text>");
+    var s = new StringBuilder(format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" role=\"img\">", 300
+        + BAR + 20, height));
+    s.append("<text x=\"300\" y=\"12\" fill=\"#b8cbe6\">■ round to nearest</text>"
+        + "<text x=\"420\" y=\"12\" fill=\"#1f5faf\">■ as stored</text>");
     for (double d = low; d <= high; d++) {
       double x = 300 + BAR * (d - low) / (high - low);
-      s.append(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"20\" y2=\"%d\" stroke=\"#ddd\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">1e%d</text>", x, x, height - 18, x, height - 4, (int) d));
+      s.append(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"20\" y2=\"%d\" stroke=\"#ddd\"/>"
+          + "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">1e%d</text>", x, x, height - 18, x, height - 4, (int) d));
     }
     for (int i = 0; i < layers.size(); i++) {
       var l = layers.get(i);
@@ -168,7 +182,8 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
   }
 
   private static String words(Comparison.Measure m) {
-    return format("%.4f", m.value()) + (m.low().isPresent() ? format(" (95 %% interval %.4f … %.4f)", m.low().getAsDouble(), m.high().getAsDouble()) : "");
+    return format("%.4f", m.value())
+        + (m.low().isPresent() ? format(" (95 %% interval %.4f … %.4f)", m.low().getAsDouble(), m.high().getAsDouble()) : "");
   }
 
   private static String error(OptionalDouble e) {

@@ -13,7 +13,8 @@ import org.llmcore.InvalidInput;
 /// @param staticGroups grids are found on the original weights, groups stay neighbours in the file
 /// @param mse grids by least error instead of by range (`GridSearch`)
 /// @param damp share of the mean diagonal of H that is added to the diagonal; raised by itself where the factorisation fails
-public record Settings(Method method, int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, boolean mse, double damp) {
+public record Settings(Method method, int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, boolean mse,
+    double damp) {
   /// How codes are chosen.
   public enum Method {
     /// Each weight for itself.
@@ -30,9 +31,11 @@ public record Settings(Method method, int bits, int group, boolean symmetric, bo
     if (!Set.of(-1, 32, 64, 128).contains(group)) {
       throw new InvalidInput("groups of " + group + " columns", "expected 32, 64, 128, or -1 for whole rows");
     }
-    if (!(damp > 0 && damp <= 1)) throw new InvalidInput("a damping of " + damp, "expected a number above 0, at most 1; usual is 0.01");
+    if (!(damp > 0 && damp <= 1))
+        throw new InvalidInput("a damping of " + damp, "expected a number above 0, at most 1; usual is 0.01");
     if (method == Method.RTN && (actOrder || staticGroups)) {
-      throw new InvalidInput("round to nearest knows no order of columns", "leave --act-order and --static-groups out, or use gptq");
+      throw new InvalidInput("round to nearest knows no order of columns",
+          "leave --act-order and --static-groups out, or use gptq");
     }
   }
 

@@ -39,13 +39,16 @@ public final class Source implements AutoCloseable {
     ModelFiles.refusePickle(path);
     if (Files.isRegularFile(path)) {
       var file = Llama2c.read(path);
-      var place = tokenizer.orElseThrow(() -> new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model"));
+      var place = tokenizer.orElseThrow(() ->
+          new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model"));
       var words = Tokenizers.open(place, OptionalInt.of(file.config().vocabulary()));
       return new Source(file.config(), words, (name, _) -> file.tensors().get(name), Optional.empty());
     }
-    if (!Files.isDirectory(path)) throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    if (!Files.isDirectory(path))
+        throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
     var config = LlamaConfig.read(path.resolve("config.json"));
-    if (GptqConfig.find(path).isPresent()) throw new InvalidInput(path + " is quantized already", "give the model as it was before quantization");
+    if (GptqConfig.find(path).isPresent())
+        throw new InvalidInput(path + " is quantized already", "give the model as it was before quantization");
     var words = Tokenizers.open(tokenizer.orElse(path), OptionalInt.of(config.vocabulary()));
     var files = ModelFiles.open(path);
     return new Source(config, words, (name, shape) -> tensor(files, name, shape), Optional.of(files));
@@ -53,9 +56,11 @@ public final class Source implements AutoCloseable {
 
   private static float[] tensor(ModelFiles files, String name, int[] shape) {
     var e = files.entries().get(name);
-    if (e == null) throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+    if (e == null) throw new InvalidInput("the files lack the tensor " + name,
+        "config.json and the weights must belong together");
     if (!Arrays.equals(e.shape(), shape)) {
-      throw new InvalidInput("tensor " + name + " is " + e.describe() + ", config.json asks for " + Arrays.toString(shape), "config.json and the weights must belong together");
+      throw new InvalidInput("tensor " + name + " is " + e.describe() + ", config.json asks for " + Arrays.toString(shape),
+          "config.json and the weights must belong together");
     }
     return e.toFloats();
   }

@@ -18,14 +18,16 @@ final class Storage {
   static LlamaConfig padded(LlamaConfig c, int bits) {
     for (int width : new int[] {c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()}) {
       if ((long) width * bits % 32 != 0) {
-        throw new InvalidInput("the model has layers of width " + width + ", whose " + bits + "-bit codes fill no whole 32-bit words",
+        throw new InvalidInput("the model has layers of width " + width + ", whose " + bits
+            + "-bit codes fill no whole 32-bit words",
             "GPTQ files cannot hold it; multiples of 32 always fit");
       }
     }
     return c.widened((c.intermediate() + WHOLE - 1) / WHOLE * WHOLE);
   }
 
-  /// The same layer with more outputs and inputs of weight 0. Groups keep their size; as they are multiples of 32, so does their number.
+  /// The same layer with more outputs and inputs of weight 0. Groups keep their size; as they are multiples of 32, so does their
+  /// number.
   static GroupedCodes padded(GroupedCodes c, int outputs, int inputs) {
     if (outputs == c.outputs() && inputs == c.inputs()) return c;
     int groups = c.scales().length / c.outputs();
@@ -49,8 +51,8 @@ final class Storage {
     return new GroupedCodes(c.bits(), outputs, inputs, size, q, scales, zeros, groupOf);
   }
 
-  /// The same weights with as few zeros of 0 as can be: v1 has no form for them. Where a group leaves the highest code unused, codes and
-  /// zero move up by one together.
+  /// The same weights with as few zeros of 0 as can be: v1 has no form for them. Where a group leaves the highest code unused,
+  /// codes and zero move up by one together.
   static GroupedCodes lifted(GroupedCodes c) {
     int groups = c.scales().length / c.outputs();
     int top = (1 << c.bits()) - 1;

@@ -150,14 +150,16 @@ class GptqTest {
   @ParameterizedTest
   @CsvSource({
     "4,-1,false,false,false,40", "4,32,false,false,false,172", "3,64,true,false,false,130", "2,128,false,false,false,300",
-    "8,32,true,true,false,96", "4,32,false,true,false,160", "3,32,true,true,true,140", "2,-1,true,false,false,150", "4,64,false,false,true,128"
+    "8,32,true,true,false,96", "4,32,false,true,false,160", "3,32,true,true,true,140", "2,-1,true,false,false,150",
+        "4,64,false,false,true,128"
   })
   void codesAreThoseOfThePapersPlainForm(int bits, int group, boolean symmetric, boolean actOrder, boolean fixed, int k) {
     var l = Layer.random(bits * 31L + group, 24, k, 2 * k);
     var s = new Settings(Settings.Method.GPTQ, bits, group, symmetric, actOrder, fixed, false, 0.01);
     var codes = fast(l, s);
     var naive = naive(l, s);
-    // Where a weight lies within rounding of the middle between two codes f32 may take the other one, and all that follow in its row
+    // Where a weight lies within rounding of the middle between two codes f32 may take the other one, and all that follow in its
+    // row
     // then differ a little: rows are compared, and nearly all of them must be equal.
     int rows = 0;
     for (int o = 0; o < l.n; o++) {
@@ -235,9 +237,11 @@ class GptqTest {
     Arrays.fill(h, 1.2f);
     for (int i = 0; i < k; i++) h[i * k + i] = 1;
     var r = Gptq.quantize(DEVICE, TEAM, Settings.gptq(4, -1), Layer.random(1, 3, k, 1).w, 3, k, h);
-    assertThat(r.damp()).isEqualTo(1, org.assertj.core.data.Offset.offset(1e-9)); // 0.01 and 0.1 leave eigenvalues of 1 − 1.2 + λ < 0
+    assertThat(r.damp()).isEqualTo(1,
+        org.assertj.core.data.Offset.offset(1e-9)); // 0.01 and 0.1 leave eigenvalues of 1 − 1.2 + λ < 0
     h[0] = Float.POSITIVE_INFINITY;
-    assertThatThrownBy(() -> Gptq.quantize(DEVICE, TEAM, Settings.gptq(4, -1), new float[3 * k], 3, k, h)).isInstanceOf(InvalidInput.class);
+    assertThatThrownBy(() -> Gptq.quantize(DEVICE, TEAM, Settings.gptq(4, -1), new float[3 * k], 3, k, h))
+        .isInstanceOf(InvalidInput.class);
   }
 
   @Test
@@ -248,7 +252,8 @@ class GptqTest {
       double damp = 0.01 * InverseFactor.meanDiagonal(h, k);
       var u = InverseFactor.of(h, k, damp, TEAM).orElseThrow();
       var full = new double[k][k];
-      for (int i = 0; i < k; i++) for (int j = 0; j < k; j++) full[i][j] = h[Math.max(i, j) * k + Math.min(i, j)] + (i == j ? damp : 0);
+      for (int i = 0; i < k; i++) for (int j = 0; j < k; j++) full[i][j] = h[Math.max(i, j) * k + Math.min(i, j)]
+          + (i == j ? damp : 0);
       var inverse = inverse(full);
       double largest = Arrays.stream(inverse).flatMapToDouble(Arrays::stream).map(Math::abs).max().orElseThrow();
       for (int i = 0; i < k; i++) {

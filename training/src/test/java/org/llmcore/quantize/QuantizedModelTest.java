@@ -61,7 +61,8 @@ class QuantizedModelTest {
     try (var generator = new Generator(DEVICE, model.decoder(), model.tokenizer(), 16, tokens)) {
       var requests = new ArrayList<Generator.Request>();
       for (int i = 0; i < sequences; i++) {
-        requests.add(new Generator.Request(new int[] {1}, tokens - 1, new Sampling(1, 0, 1, 0, 1, i), List.of(), Generator.Listener.NONE));
+        requests.add(new Generator.Request(new int[] {1}, tokens - 1, new Sampling(1, 0, 1, 0, 1, i), List.of(),
+            Generator.Listener.NONE));
       }
       return generator.generate(requests).stream().map(g -> {
         var all = new int[1 + g.ids().length];
@@ -88,7 +89,8 @@ class QuantizedModelTest {
           var s = new Settings(method, bits, 32, false, false, false, false, Settings.DAMP);
           var result = quantize(STORIES.resolve("hf"), words, s, seen, method + "-" + bits);
           if (method == Settings.Method.GPTQ) {
-            assertThat(result.layers()).hasSize(35).allSatisfy(l -> assertThat(l.error().getAsDouble()).isLessThanOrEqualTo(l.roundToNearest().getAsDouble()));
+            assertThat(result.layers()).hasSize(35)
+                .allSatisfy(l -> assertThat(l.error().getAsDouble()).isLessThanOrEqualTo(l.roundToNearest().getAsDouble()));
           }
           try (var quantized = open(method + "-" + bits)) {
             of.add(Comparison.of(DEVICE, TEAM, original.decoder(), quantized.decoder(), unseen, _ -> {}));
@@ -96,9 +98,11 @@ class QuantizedModelTest {
         }
         var rtn = of.getFirst();
         var gptq = of.getLast();
-        table.append("| %d | %.4f | %.4f | %.4f | %.1f %% | %.1f %% |%n".formatted(bits, gptq.original().value(), rtn.quantized().value(), gptq.quantized().value(),
+        table.append("| %d | %.4f | %.4f | %.4f | %.1f %% | %.1f %% |%n".formatted(bits, gptq.original().value(), rtn.quantized()
+            .value(), gptq.quantized().value(),
             100 * rtn.agreement().accuracy(), 100 * gptq.agreement().accuracy()));
-        assertThat(gptq.ratio().value()).isGreaterThanOrEqualTo(bits == 8 ? 0.999 : before); // 8 bits are the original but for chance
+        assertThat(gptq.ratio().value())
+            .isGreaterThanOrEqualTo(bits == 8 ? 0.999 : before); // 8 bits are the original but for chance
         before = gptq.ratio().value();
         if (bits <= 4) {
           assertThat(gptq.quantized().value()).isLessThan(rtn.quantized().value());
@@ -118,7 +122,8 @@ class QuantizedModelTest {
       for (int bits : new int[] {2, 3, 4, 8}) {
         for (int option = 0; option < 2; option++) {
           boolean rows = bits == 8 && option == 1;
-          var s = new Settings(Settings.Method.GPTQ, bits, rows ? -1 : 32, option == 0, option == 1, bits == 4, false, Settings.DAMP);
+          var s = new Settings(Settings.Method.GPTQ, bits, rows ? -1 : 32, option == 0, option == 1, bits == 4, false,
+              Settings.DAMP);
           var name = bits + "-" + option;
           var result = quantize(sqlBase(), Optional.empty(), s, text, name);
           try (var quantized = open(name)) {
@@ -157,27 +162,35 @@ class QuantizedModelTest {
 
   @Test
   void anAdapterIsTrainedOnTop() throws IOException {
-    quantize(sqlBase(), Optional.empty(), new Settings(Settings.Method.RTN, 4, 32, true, false, false, false, Settings.DAMP), List.of(), "base");
+    quantize(sqlBase(), Optional.empty(), new Settings(Settings.Method.RTN, 4, 32, true, false, false, false, Settings.DAMP),
+        List.of(), "base");
     var s = new StringBuilder();
-    for (int i = 0; i < 200; i++) s.append("{\"prompt\":\"colour of ").append(i % 5).append("\",\"completion\":\"").append(List.of("red", "blue", "green", "black", "white").get(i % 5)).append("\"}\n");
+    for (int i = 0; i < 200; i++) s.append("{\"prompt\":\"colour of ").append(i % 5).append("\",\"completion\":\"")
+        .append(List.of("red", "blue", "green", "black", "white").get(i % 5)).append("\"}\n");
     var data = Files.writeString(folder.resolve("pairs.jsonl"), s);
     var recipe = new Recipe(
         new Recipe.Pretrained(new Recipe.Source(folder.resolve("base").toString()), Recipe.Precision.F32), Optional.empty(),
         new Recipe.LowRank(8, 16, 0, new Recipe.AllLinear(), false),
         new Recipe.Data(new Recipe.Source(data.toString()), Optional.empty(), 0.1, OptionalInt.empty(), false, TooLong.REFUSE),
-        new Recipe.Training(50, OptionalInt.of(25), 8, 8, 1e-2, LrSchedule.Kind.COSINE, 2, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false),
-        new Recipe.Evaluation(4, Recipe.Task.LOSS, 24, OptionalInt.empty()), new Recipe.Checkpoints(30, 2), new Recipe.Output(folder.toString(), Optional.empty()));
+        new Recipe.Training(50, OptionalInt.of(25), 8, 8, 1e-2, LrSchedule.Kind.COSINE, 2, 0, 0, 0.9, 0.999, 1e-8, 1, 7,
+            OptionalInt.empty(), false),
+        new Recipe.Evaluation(4, Recipe.Task.LOSS, 24, OptionalInt.empty()), new Recipe.Checkpoints(30, 2),
+            new Recipe.Output(folder.toString(), Optional.empty()));
     var summary = new TrainingRun(DEVICE, recipe, folder.resolve("run"), false, TrainingListener.NONE, () -> false).run();
     assertThat(summary.lastLoss()).isLessThan(0.5 * summary.firstLoss());
-    assertThat((double) summary.peakBytes()).isCloseTo(summary.plannedPeakBytes(), org.assertj.core.data.Percentage.withPercentage(1));
+    assertThat((double) summary.peakBytes())
+        .isCloseTo(summary.plannedPeakBytes(), org.assertj.core.data.Percentage.withPercentage(1));
   }
 
   @Test
   void whatCannotBeDoneIsRefusedAndLeavesNothing() {
-    assertThatThrownBy(() -> quantize(sqlBase(), Optional.empty(), Settings.gptq(4, 32), List.of(), "none")).isInstanceOf(InvalidInput.class)
+    assertThatThrownBy(() -> quantize(sqlBase(), Optional.empty(), Settings.gptq(4, 32), List.of(), "none"))
+        .isInstanceOf(InvalidInput.class)
         .hasMessageContaining("calibration");
-    quantize(sqlBase(), Optional.empty(), new Settings(Settings.Method.RTN, 8, -1, false, false, false, false, Settings.DAMP), List.of(), "once");
-    assertThatThrownBy(() -> quantize(folder.resolve("once"), Optional.empty(), Settings.gptq(4, 32), List.of(new int[] {1, 2}), "twice"))
+    quantize(sqlBase(), Optional.empty(), new Settings(Settings.Method.RTN, 8, -1, false, false, false, false, Settings.DAMP),
+        List.of(), "once");
+    assertThatThrownBy(() -> quantize(folder.resolve("once"), Optional.empty(), Settings.gptq(4, 32), List.of(new int[] {1, 2}),
+        "twice"))
         .isInstanceOf(InvalidInput.class).hasMessageContaining("quantized already");
     assertThat(folder.toFile().list()).containsExactly("once");
   }
@@ -192,7 +205,8 @@ class QuantizedModelTest {
     try (var original = LanguageModel.open(DEVICE, sqlBase(), Optional.empty(), Precision.F32, false)) {
       text = spoken(original, 4, 48);
     }
-    var script = Files.write(folder.resolve("gptq_peer.py"), QuantizedModelTest.class.getResourceAsStream("gptq_peer.py").readAllBytes());
+    var script = Files.write(folder.resolve("gptq_peer.py"), QuantizedModelTest.class.getResourceAsStream("gptq_peer.py")
+        .readAllBytes());
     var command = new ArrayList<>(List.of(python, script.toString(), java.util.Arrays.toString(ids)));
     for (int bits : new int[] {2, 3, 4, 8}) {
       var s = new Settings(Settings.Method.GPTQ, bits, 32, bits == 3, bits > 3, false, false, Settings.DAMP);
@@ -207,10 +221,12 @@ class QuantizedModelTest {
       try (var model = open("w" + new int[] {2, 3, 4, 8}[b]); var region = org.llmcore.tensor.Region.growing("test")) {
         var p = org.llmcore.op.Pass.inference(DEVICE, region);
         var tokens = org.llmcore.model.Tokens.of(p, ids);
-        var hidden = model.decoder().hidden(p, tokens, new org.llmcore.model.Mixing.Within(tokens.starts()), false, new ArrayList<>());
+        var hidden = model.decoder()
+            .hidden(p, tokens, new org.llmcore.model.Mixing.Within(tokens.starts()), false, new ArrayList<>());
         var ours = model.decoder().logits(p, hidden).toFloats();
         assertThat(theirs.get(b)).hasSize(ours.length);
-        for (int i = 0; i < ours.length; i++) assertThat((double) ours[i]).isCloseTo(theirs.get(b).get(i).asDouble(), org.assertj.core.data.Offset.offset(1e-3));
+        for (int i = 0; i < ours.length; i++) assertThat((double) ours[i])
+            .isCloseTo(theirs.get(b).get(i).asDouble(), org.assertj.core.data.Offset.offset(1e-3));
       }
     }
   }
