@@ -68,8 +68,10 @@ public record LlamaConfig(
     for (var key : List.of("attention_bias", "mlp_bias")) {
       if (c.flag(key, false)) throw new InvalidInput(key + " is true", "linear layers with bias are not supported");
     }
-    if (c.has("quantization_config")) {
-      throw new InvalidInput("the weights are quantized (quantization_config)", "give the model as it was before quantization");
+    // GPTQ's are read where the weights are (`GptqConfig`).
+    if (c.has("quantization_config") && !c.in("quantization_config").text("quant_method", "").equals("gptq")) {
+      throw new InvalidInput("the weights are quantized (quantization_config) by a method other than gptq",
+          "give the model as it was before quantization");
     }
     int hidden = c.integer("hidden_size");
     int heads = c.integer("num_attention_heads");
@@ -190,6 +192,20 @@ public record LlamaConfig(
     return new LlamaConfig(
         vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
         bos, ids, pad, dtype);
+  }
+
+  /// The same model with an inner width of `intermediate`.
+  public LlamaConfig widened(int intermediate) {
+    return new LlamaConfig(
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, eos, pad, dtype);
+  }
+
+  /// The same model cut to its first `layers` blocks.
+  public LlamaConfig shortened(int layers) {
+    return new LlamaConfig(
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
+        bos, eos, pad, dtype);
   }
 
   /// The same model with weights said to be stored as `dtype`.

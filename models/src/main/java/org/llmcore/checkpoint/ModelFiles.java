@@ -1,19 +1,22 @@
 package org.llmcore.checkpoint;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 
 import org.llmcore.InvalidInput;
 
-/// The tensors of a Hugging Face folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
+/// The tensors of a Hugging Face folder: one `model.safetensors`, shards named by `model.safetensors.index.json`,
+/// or the one `gptq_model-….safetensors` of old GPTQ checkpoints.
 public final class ModelFiles implements AutoCloseable {
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
@@ -30,11 +33,25 @@ public final class ModelFiles implements AutoCloseable {
     try {
       if (Files.exists(folder.resolve(INDEX))) all.sharded(folder);
       else if (Files.exists(folder.resolve(SINGLE))) all.add(folder.resolve(SINGLE));
-      else throw none(folder);
+      else all.add(old(folder).orElseThrow(() -> none(folder)));
       return all;
     } catch (RuntimeException e) {
       all.close();
       throw e;
+    }
+  }
+
+  /// The one file of an old GPTQ checkpoint: `gptq_model-4bit-128g.safetensors`.
+  private static Optional<Path> old(Path folder) {
+    try (var list = Files.list(folder)) {
+      var found = list.filter(f -> f.getFileName().toString().matches("gptq_model.*\\.safetensors")).sorted().toList();
+      if (found.size() > 1) {
+        throw new InvalidInput(folder + " holds " + found.size() + " GPTQ files, such as " + found.getFirst().getFileName(),
+            "keep one of them");
+      }
+      return found.stream().findFirst();
+    } catch (IOException _) {
+      return Optional.empty();
     }
   }
 
@@ -112,30 +129,70 @@ public final class ModelFiles implements AutoCloseable {
 
   /// Writes tensors into a folder: one file, or shards of at most `shardBytes` with their index.
   public static void write(Path folder, List<Safetensors.Item> items, long shardBytes) {
-    var shards = new ArrayList<List<Safetensors.Item>>();
-    long size = Long.MAX_VALUE / 2;
-    long total = 0;
-    for (var i : items) {
-      size += i.data().byteSize();
-      if (size > shardBytes) {
-        shards.add(new ArrayList<>());
-        size = i.data().byteSize();
+    var shards = new Shards(folder, shardBytes);
+    shards.add(items);
+    shards.finish();
+  }
+
+  /// Writes tensors as they come, so that no more than a shard of them is held.
+  public static final class Shards {
+    private final Path folder;
+    private final long limit;
+    private final List<Safetensors.Item> held = new ArrayList<>();
+    private final Map<String, Integer> places = new LinkedHashMap<>();
+    private int written;
+    private long size;
+    private long total;
+
+    /// @param limit most bytes of a shard that has more than one tensor
+    public Shards(Path folder, long limit) {
+      this.folder = folder;
+      this.limit = limit;
+    }
+
+    /// Adds tensors.
+    public void add(List<Safetensors.Item> items) {
+      for (var i : items) {
+        if (!held.isEmpty() && size + i.data().byteSize() > limit) flush();
+        held.add(i);
+        size += i.data().byteSize();
+        total += i.data().byteSize();
       }
-      shards.getLast().add(i);
-      total += i.data().byteSize();
     }
-    if (shards.size() <= 1) {
-      Safetensors.write(folder.resolve(SINGLE), items);
-      return;
+
+    /// Writes what is held, and the index where there is more than one shard.
+    public void finish() {
+      if (written == 0) {
+        Safetensors.write(folder.resolve(SINGLE), held);
+        return;
+      }
+      if (!held.isEmpty()) flush();
+      var root = JsonNodeFactory.instance.objectNode();
+      root.putObject("metadata").put("total_size", total);
+      var map = root.putObject("weight_map");
+      places.forEach((tensor, shard) -> map.put(tensor, name(shard)));
+      try {
+        for (int s = 1; s <= written; s++) Files.move(part(s), folder.resolve(name(s)));
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+      AtomicFile.write(folder.resolve(INDEX), root.toPrettyString() + "\n");
     }
-    var root = JsonNodeFactory.instance.objectNode();
-    root.putObject("metadata").put("total_size", total);
-    var map = root.putObject("weight_map");
-    for (int s = 0; s < shards.size(); s++) {
-      var name = "model-%05d-of-%05d.safetensors".formatted(s + 1, shards.size());
-      Safetensors.write(folder.resolve(name), shards.get(s));
-      for (var i : shards.get(s)) map.put(i.name(), name);
+
+    private void flush() {
+      Safetensors.write(part(++written), held);
+      for (var i : held) places.put(i.name(), written);
+      held.clear();
+      size = 0;
     }
-    AtomicFile.write(folder.resolve(INDEX), root.toPrettyString() + "\n");
+
+    /// A shard's name tells how many there are, which is known at the end.
+    private Path part(int shard) {
+      return folder.resolve("part-" + shard + ".safetensors");
+    }
+
+    private String name(int shard) {
+      return "model-%05d-of-%05d.safetensors".formatted(shard, written);
+    }
   }
 }

@@ -13,6 +13,8 @@ import java.util.function.BiConsumer;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
+import org.llmcore.checkpoint.GptqConfig;
+import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
@@ -64,17 +66,48 @@ public final class LanguageModel implements AutoCloseable {
     var config = LlamaConfig.read(path.resolve("config.json"));
     var words = tokenizer(tokenizer.orElse(path), config);
     try (var files = ModelFiles.open(path)) {
+      var gptq = GptqConfig.find(path).map(c -> GptqFiles.of(files.entries(), c));
+      if (gptq.isPresent()) return gptq(device, config, words, precision, trainable, files, gptq.get());
       // Whatever sizes config.json claims, memory is taken only for weights that are there.
       fit(Decoder.carve(config, Region.measuring("weights"), form, trainable), files);
       var region = device.reserve("weights", Decoder.bytes(config, form));
       try {
         var decoder = Decoder.carve(config, region, form, trainable);
-        return new LanguageModel(device, decoder, words, region, form, load(device, decoder, files));
+        var notes = load(device, decoder, files).stream().map(LanguageModel::placeless).toList();
+        return new LanguageModel(device, decoder, words, region, form, notes);
       } catch (RuntimeException e) {
         region.close();
         throw e;
       }
     }
+  }
+
+  private static LanguageModel gptq(Device device, LlamaConfig config, Tokenizer words, Precision precision,
+      boolean trainable, ModelFiles files, GptqFiles packed) {
+    if (precision.quantized()) {
+      throw new InvalidInput("the model is quantized by GPTQ already, it cannot be held in " + precision, "choose f32 or bf16");
+    }
+    if (trainable) {
+      throw new InvalidInput("weights quantized by GPTQ cannot be trained", "train an adapter on them (method.type: lora)");
+    }
+    var linears = new GptqLinears(packed, precision.weights());
+    var form = new Form(precision.weights(), precision.activations(), linears);
+    fit(Decoder.carve(config, Region.measuring("weights"), form, false), files);
+    var region = device.reserve("weights", Decoder.bytes(config, form));
+    try {
+      var decoder = Decoder.carve(config, region, form, false);
+      linears.load(device, decoder);
+      var notes = new ArrayList<>(packed.notes());
+      load(device, decoder, files).stream().filter(n -> !linears.knows(n)).map(LanguageModel::placeless).forEach(notes::add);
+      return new LanguageModel(device, decoder, words, region, form, notes);
+    } catch (RuntimeException e) {
+      region.close();
+      throw e;
+    }
+  }
+
+  private static String placeless(String tensor) {
+    return "the files hold a tensor " + tensor + " that this model has no place for";
   }
 
   private static InvalidInput frozen(Precision precision) {
@@ -98,9 +131,9 @@ public final class LanguageModel implements AutoCloseable {
     }
   }
 
-  /// The layers that are held in few bits, by the name of the tensor they are made of.
+  /// The layers that are held in few bits but made from dense weights, by the name of the tensor they are made of.
   private static void quantized(Decoder decoder, BiConsumer<String, QuantLinear> use) {
-    for (var l : decoder.linears()) if (l instanceof QuantLinear q) use.accept(q.name() + ".weight", q);
+    for (var l : decoder.linears()) if (l instanceof QuantLinear q && q.w() instanceof Nf4) use.accept(q.name() + ".weight", q);
   }
 
   /// Encodes the weights (outputs, inputs) of one layer.
@@ -148,8 +181,9 @@ public final class LanguageModel implements AutoCloseable {
     }
   }
 
+  /// Fills the weights and names the tensors that have no place.
   private static List<String> load(Device device, Decoder decoder, ModelFiles files) {
-    var notes = new ArrayList<String>();
+    var placeless = new ArrayList<String>();
     decoder.parameters().map().forEach((name, w) -> upload(device, w, files.entries().get(name)));
     var coded = new HashSet<String>();
     quantized(
@@ -161,9 +195,9 @@ public final class LanguageModel implements AutoCloseable {
     for (var name : files.entries().keySet()) {
       boolean known = decoder.parameters().map().containsKey(name) || coded.contains(name) || name.endsWith("rotary_emb.inv_freq");
       if (known || name.equals("lm_head.weight") && decoder.config().tiedHead()) continue;
-      notes.add("the files hold a tensor " + name + " that this model has no place for");
+      placeless.add(name);
     }
-    return notes;
+    return placeless;
   }
 
   private static void upload(Device device, Tensor w, Safetensors.Entry e) {
@@ -232,11 +266,11 @@ public final class LanguageModel implements AutoCloseable {
   /// @param shardBytes largest size of one weights file
   /// @throws InvalidInput if weights are held in few bits
   public void save(Path folder, long shardBytes) {
-    quantized(
-        decoder,
-        (_, l) -> {
-          throw new InvalidInput("a model in " + l.w().describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
-        });
+    for (var l : decoder.linears()) {
+      if (l instanceof QuantLinear q) {
+        throw new InvalidInput("a model in " + q.w().describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
+      }
+    }
     var stored = decoder.embedding().dtype();
     var dtype = stored == DType.F32 ? "float32" : stored == DType.BF16 ? "bfloat16" : "float16";
     AtomicFile.folder(

@@ -12,7 +12,8 @@ import org.llmcore.tensor.Tensor;
 /// | q       | (T,H,D)    |
 /// | k, v    | (T,G,D)    |
 public record SelfAttention(int layer, int heads, int kvHeads, int headDim, Linear q, Linear k, Linear v, Linear o, Tensor rope) {
-  Tensor apply(Pass p, Tensor x, Tensor positions, Mixing mixing) {
+  /// y (T,C) of normalised x (T,C).
+  public Tensor apply(Pass p, Tensor x, Tensor positions, Mixing mixing) {
     int t = x.dim(0);
     var qs = Rope.apply(p, q.apply(p, x).reshape(t, heads, headDim), positions, rope, Rope.Pairing.HALVES); // (T,H,D)
     var ks = Rope.apply(p, k.apply(p, x).reshape(t, kvHeads, headDim), positions, rope, Rope.Pairing.HALVES); // (T,G,D)

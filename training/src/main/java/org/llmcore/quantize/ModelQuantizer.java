@@ -1,0 +1,250 @@
+package org.llmcore.quantize;
+
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalDouble;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AtomicFile;
+import org.llmcore.checkpoint.GptqConfig;
+import org.llmcore.checkpoint.GptqConfig.Version;
+import org.llmcore.checkpoint.GptqFiles;
+import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.checkpoint.Safetensors.Item;
+import org.llmcore.model.Block;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.DenseLinear;
+import org.llmcore.model.LanguageModel;
+import org.llmcore.model.Linear;
+import org.llmcore.op.Device;
+import org.llmcore.quant.GroupedCodes;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+import org.llmcore.text.Tokenizers;
+
+/// Quantizes the linear layers of all blocks of a model and writes a GPTQ checkpoint.
+///
+/// Block by block: its weights are read, its layers quantized in the order {q,k,v}, {o}, {gate,up}, {down}, each set on what the
+/// sets before it, quantized already, make of the calibration text (`true_sequential`), and its outputs, with all of it
+/// quantized, become the inputs of the next block. Memory: the embedding, one block in f32, one Hessian, the activations of the
+/// calibration text (4·tokens·C bytes) and one shard of the result.
+public final class ModelQuantizer {
+  private static final long SHARD = 2_000_000_000L;
+
+  private ModelQuantizer() {}
+
+  /// What became of a layer. Errors are ‖XWᵀ − XŴᵀ‖² / ‖XWᵀ‖² over the calibration text, of the weights as given; none without
+  /// one.
+  /// @param damp damping that the factorisation needed; 0 for round to nearest
+  /// @param dead inputs that are 0 on the whole calibration text
+  public record Layer(String name, int outputs, int inputs, int bits, OptionalDouble roundToNearest, OptionalDouble error,
+      double damp, int dead,
+      double seconds) {}
+
+  /// Hears of every layer that is done.
+  public interface Progress {
+    void layer(int done, int of, Layer layer);
+  }
+
+  /// The outcome.
+  /// @param notes what should be said about the files
+  public record Result(List<Layer> layers, Version version, List<String> notes) {}
+
+  /// Quantizes a model into a new folder, which appears whole or not at all.
+  /// @param text calibration sequences; may be empty for round to nearest, whose errors are then unknown
+  /// @throws InvalidInput if the model cannot be stored in GPTQ's form, or GPTQ lacks calibration
+  public static Result quantize(Device device, Team team, Source source, Settings settings, List<int[]> text, Path out,
+      Progress progress) {
+    if (text.isEmpty() && settings.method() == Settings.Method.GPTQ) {
+      throw new InvalidInput("GPTQ needs calibration text", "give --calibration FILE, or use --method rtn");
+    }
+    Storage.padded(source.config(), settings.bits());
+    var result = new ArrayList<Result>();
+    AtomicFile.folder(out, temp -> result.add(new Run(device, team, source, settings, temp, progress).run(text)));
+    return result.getFirst();
+  }
+
+  /// One model on its way.
+  private static final class Run {
+    private final Device device;
+    private final Team team;
+    private final Source source;
+    private final Settings settings;
+    private final Path folder;
+    private final Progress progress;
+    private final ModelFiles.Shards shards;
+    private final List<Layer> layers = new ArrayList<>();
+    private final List<Zeros> zeros = new ArrayList<>();
+    private final List<String> notes = new ArrayList<>();
+
+    /// Zeros are stored last: their version is known when no layer is left that v1 cannot hold.
+    private record Zeros(String layer, int bits, byte[] z, int outputs) {
+      int[] values() {
+        var out = new int[z.length];
+        for (int i = 0; i < out.length; i++) out[i] = z[i] & 0xff;
+        return out;
+      }
+    }
+
+    Run(Device device, Team team, Source source, Settings settings, Path folder, Progress progress) {
+      this.device = device;
+      this.team = team;
+      this.source = source;
+      this.settings = settings;
+      this.folder = folder;
+      this.progress = progress;
+      this.shards = new ModelFiles.Shards(folder, SHARD);
+    }
+
+    Result run(List<int[]> text) throws IOException {
+      var c = source.config();
+      var one = c.shortened(1);
+      try (var weights = device.reserve("block", Decoder.bytes(one, DType.F32))) {
+        var decoder = Decoder.carve(one, weights, DType.F32, DType.F32, false);
+        fill(decoder.embedding(), "model.embed_tokens.weight");
+        try (var activations = Activations.of(device, text, decoder)) {
+          for (int i = 0; i < c.layers(); i++) block(decoder, i, activations);
+        }
+      }
+      keep("model.embed_tokens.weight", c.vocabulary(), c.hidden());
+      keep("model.norm.weight", c.hidden());
+      if (!c.tiedHead()) keep("lm_head.weight", c.vocabulary(), c.hidden());
+      boolean v1 = zeros.stream().allMatch(z -> least(z.z) >= 1);
+      var version = v1 ? Version.V1 : Version.V2;
+      if (!v1) {
+        notes.add("some grids begin at 0, which format gptq (v1) cannot store: the files are gptq_v2,"
+            + " as GPTQModel, vLLM and transformers read it");
+      }
+      for (var z : zeros) shards.add(List.of(GptqFiles.zeros(z.layer, z.bits, z.values(), z.outputs, version)));
+      shards.finish();
+      describe(version);
+      return new Result(List.copyOf(layers), version, List.copyOf(notes));
+    }
+
+    private static int least(byte[] z) {
+      int least = 255;
+      for (byte b : z) least = Math.min(least, b & 0xff);
+      return least;
+    }
+
+    private void describe(Version version) throws IOException {
+      var padded = Storage.padded(source.config(), settings.bits());
+      if (padded.intermediate() != source.config().intermediate()) {
+        notes.add("the MLP's width of %d fills no whole words: stored as %d with channels of weight 0".formatted(source.config()
+            .intermediate(), padded.intermediate()));
+      }
+      var config = new GptqConfig(settings.bits(), settings.group(), settings.symmetric(), settings.actOrder(),
+          settings.staticGroups(), version, false, settings.damp())
+          .toJson("llm-core");
+      var model = (ObjectNode) new ObjectMapper().readTree(padded.stored("float16").toJson());
+      model.set("quantization_config", config);
+      Files.writeString(folder.resolve("config.json"), model.toPrettyString() + "\n");
+      Files.writeString(folder.resolve(GptqConfig.FILE), config.toPrettyString() + "\n");
+      Files.writeString(folder.resolve("generation_config.json"), source.config().generationJson());
+      Tokenizers.save(source.tokenizer(), folder);
+    }
+
+    private void fill(Tensor w, String name) {
+      LanguageModel.upload(device, w, source.weights(name, w.shape().dims()));
+    }
+
+    /// A tensor that stays as it is, in f16.
+    private void keep(String name, int... shape) {
+      var values = source.weights(name, shape);
+      var bytes = MemorySegment.ofArray(new byte[Math.multiplyExact(values.length, 2)]);
+      for (int i = 0; i < values.length; i++) {
+        short half = Float.floatToFloat16(values[i]);
+        if (!Float.isFinite(Float.float16ToFloat(half)))
+            throw new InvalidInput("tensor " + name + " holds " + values[i], "GPTQ files keep it in f16, up to 65504");
+        bytes.set(java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i, half);
+      }
+      shards.add(List.of(Item.of(name, DType.F16, shape, bytes)));
+    }
+
+    private void block(Decoder decoder, int index, Activations text) {
+      var b = decoder.blocks().getFirst();
+      var prefix = "model.layers." + index + ".";
+      var from = prefix(0);
+      decoder.parameters().map().forEach((name, w) -> {
+        if (name.startsWith(from)) fill(w, prefix + name.substring(from.length()));
+      });
+      var a = b.attention();
+      var m = b.mlp();
+      if (text.tokens() == 0) {
+        for (var l : List.of(a.k(), a.v(), a.q(), a.o(), m.up(), m.gate(), m.down())) layer(l, index, Optional.empty());
+      } else {
+        set(index, List.of(a.k(), a.v(), a.q()), text, b, Activations.Stage.ATTENTION);
+        set(index, List.of(a.o()), text, b, Activations.Stage.MIXED);
+        text.attend(b);
+        set(index, List.of(m.up(), m.gate()), text, b, Activations.Stage.MLP);
+        set(index, List.of(m.down()), text, b, Activations.Stage.INNER);
+        if (index + 1 < source.config().layers()) text.feed(b);
+      }
+      keep(prefix + "input_layernorm.weight", source.config().hidden());
+      keep(prefix + "post_attention_layernorm.weight", source.config().hidden());
+    }
+
+    private static String prefix(int index) {
+      return "model.layers." + index + ".";
+    }
+
+    private void set(int index, List<Linear> set, Activations text, Block b, Activations.Stage stage) {
+      try (var h = new Hessian(device, set.getFirst().inputs())) {
+        text.inputs(b, stage, h::add);
+        for (var l : set) layer(l, index, Optional.of(h));
+      }
+    }
+
+    /// Quantizes a layer and lets the block go on with what it has become.
+    private void layer(Linear linear, int index, Optional<Hessian> h) {
+      long start = System.nanoTime();
+      var name = prefix(index) + linear.name().substring(prefix(0).length());
+      int n = linear.outputs();
+      int k = linear.inputs();
+      var w = source.weights(name + ".weight", n, k);
+      var nearest = Gptq.roundToNearest(team, settings, w, n, k);
+      var codes = nearest;
+      double damp = 0;
+      int dead = 0;
+      if (settings.method() == Settings.Method.GPTQ) {
+        var r = Gptq.quantize(device, team, settings, w, n, k, h.orElseThrow().toFloats());
+        codes = r.codes();
+        damp = r.damp();
+        dead = r.dead();
+      }
+      LanguageModel.upload(device, ((DenseLinear) linear).w(), Hessian.values(codes));
+      store(name, codes);
+      double seconds = (System.nanoTime() - start) / 1e9;
+      var layer = new Layer(name, n, k, settings.bits(), error(h, w, n, nearest), error(h, w, n, codes), damp, dead, seconds);
+      layers.add(layer);
+      progress.layer(layers.size(), 7 * source.config().layers(), layer);
+    }
+
+    private static OptionalDouble error(Optional<Hessian> h, float[] w, int outputs, GroupedCodes q) {
+      if (h.isEmpty()) return OptionalDouble.empty();
+      double all = h.get().squared(w, outputs);
+      return OptionalDouble.of(all == 0 ? 0 : h.get().error(w, q) / all);
+    }
+
+    private void store(String name, GroupedCodes codes) {
+      int inner = source.config().intermediate();
+      int wide = Storage.padded(source.config(), settings.bits()).intermediate();
+      boolean up = name.endsWith("gate_proj") || name.endsWith("up_proj");
+      var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide
+          : codes.inputs()));
+      shards.add(GptqFiles.write(name, c));
+      var z = new byte[c.zeros().length];
+      for (int i = 0; i < z.length; i++) z[i] = (byte) c.zeros()[i];
+      zeros.add(new Zeros(name, c.bits(), z, c.outputs()));
+    }
+  }
+}

@@ -1,0 +1,86 @@
+package org.llmcore.quantize;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.OptionalInt;
+
+import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.GptqConfig;
+import org.llmcore.checkpoint.Llama2c;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.text.Tokenizer;
+import org.llmcore.text.Tokenizers;
+
+/// A model whose weights are read one by one: the whole of it need not fit into memory.
+public final class Source implements AutoCloseable {
+  /// Finds a tensor, with the shape it must have.
+  private interface Weights {
+    float[] get(String name, int... shape);
+  }
+
+  private final LlamaConfig config;
+  private final Tokenizer tokenizer;
+  private final Weights weights;
+  private final Optional<ModelFiles> files;
+
+  private Source(LlamaConfig config, Tokenizer tokenizer, Weights weights, Optional<ModelFiles> files) {
+    this.config = config;
+    this.tokenizer = tokenizer;
+    this.weights = weights;
+    this.files = files;
+  }
+
+  /// Opens a Hugging Face folder or a llama2.c checkpoint.
+  /// @param tokenizer where the tokenizer is, if not in the folder
+  public static Source open(Path path, Optional<Path> tokenizer) {
+    ModelFiles.refusePickle(path);
+    if (Files.isRegularFile(path)) {
+      var file = Llama2c.read(path);
+      var place = tokenizer.orElseThrow(() ->
+          new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model"));
+      var words = Tokenizers.open(place, OptionalInt.of(file.config().vocabulary()));
+      return new Source(file.config(), words, (name, _) -> file.tensors().get(name), Optional.empty());
+    }
+    if (!Files.isDirectory(path))
+        throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+    var config = LlamaConfig.read(path.resolve("config.json"));
+    if (GptqConfig.find(path).isPresent())
+        throw new InvalidInput(path + " is quantized already", "give the model as it was before quantization");
+    var words = Tokenizers.open(tokenizer.orElse(path), OptionalInt.of(config.vocabulary()));
+    var files = ModelFiles.open(path);
+    return new Source(config, words, (name, shape) -> tensor(files, name, shape), Optional.of(files));
+  }
+
+  private static float[] tensor(ModelFiles files, String name, int[] shape) {
+    var e = files.entries().get(name);
+    if (e == null) throw new InvalidInput("the files lack the tensor " + name,
+        "config.json and the weights must belong together");
+    if (!Arrays.equals(e.shape(), shape)) {
+      throw new InvalidInput("tensor " + name + " is " + e.describe() + ", config.json asks for " + Arrays.toString(shape),
+          "config.json and the weights must belong together");
+    }
+    return e.toFloats();
+  }
+
+  public LlamaConfig config() {
+    return config;
+  }
+
+  public Tokenizer tokenizer() {
+    return tokenizer;
+  }
+
+  /// A tensor of that shape as f32.
+  /// @throws InvalidInput if there is none
+  float[] weights(String name, int... shape) {
+    return weights.get(name, shape);
+  }
+
+  @Override
+  public void close() {
+    files.ifPresent(ModelFiles::close);
+  }
+}
