@@ -18,7 +18,6 @@ import java.util.Optional;
 /// Every carve is aligned to 64 bytes (a cache line, an AVX-512 vector). Not thread-safe: one thread drives a pass.
 public final class Region implements AutoCloseable {
   private static final int ALIGNMENT = 64;
-  private static final long FIRST_CHUNK = 1L << 20;
 
   private record Chunk(long start, long end, long address) {}
 
@@ -108,7 +107,7 @@ public final class Region implements AutoCloseable {
       throw new IllegalStateException(
           "region '%s' is full: %,d bytes needed, %,d of %,d free".formatted(name, padded, limit - cursor, limit));
     }
-    extend(Math.max(padded, FIRST_CHUNK << Math.min(chunks.size(), 8)));
+    extend(store().chunk(padded, chunks.size()));
   }
 
   private void extend(long bytes) {

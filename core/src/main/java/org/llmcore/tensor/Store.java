@@ -12,6 +12,11 @@ public interface Store extends AutoCloseable {
   /// @throws OutOfMemoryError if there is no room
   long allocate(long bytes, long alignment);
 
+  /// Bytes of the next chunk of a growing region that has `chunks` already and needs `bytes` more.
+  default long chunk(long bytes, int chunks) {
+    return Math.max(bytes, 1L << 20 << Math.min(chunks, 8));
+  }
+
   /// Copies all of `from` to an address of this store.
   void upload(MemorySegment from, long address);
 

@@ -197,6 +197,12 @@ final class CudaDevice implements Device {
       return address;
     }
 
+    /// With LLM_DEBUG every tensor of a growing region lies alone, so that a memory checker sees where it ends.
+    @Override
+    public long chunk(long bytes, int chunks) {
+      return debug ? bytes : Store.super.chunk(bytes, chunks);
+    }
+
     @Override
     public void upload(MemorySegment from, long address) {
       copyIn(from, address);

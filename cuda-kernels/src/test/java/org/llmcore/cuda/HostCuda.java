@@ -31,40 +31,44 @@ final class HostCuda {
       "-std=c++17", "-O2", "-g1", "-fPIC", "-ftrivial-auto-var-init=pattern", "-Wall", "-Wno-unknown-pragmas", "-fvisibility=hidden");
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
 
-  private final Path folder;
+  private final Path driver;
+  private final Path kernels;
   private final MethodHandle configure;
   private final MethodHandle reset;
 
-  private HostCuda(Path folder) {
-    this.folder = folder;
-    var library = SymbolLookup.libraryLookup(driver(), Arena.global());
+  private HostCuda(Path driver, Path kernels) {
+    this.driver = driver;
+    this.kernels = kernels;
+    var library = SymbolLookup.libraryLookup(driver, Arena.global());
     configure = Linker.nativeLinker().downcallHandle(library.find("hc_config").orElseThrow(),
         FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
     reset = Linker.nativeLinker().downcallHandle(library.find("hc_reset").orElseThrow(), FunctionDescriptor.ofVoid());
   }
 
-  /// Compiled once per content of the sources; skips the test where there is no g++ on x86-64 Linux.
+  /// With the kernels of the product; skips the test where there is no g++ on Linux.
   static HostCuda open() {
+    return open(CUDA);
+  }
+
+  /// With every `.cu` of a folder; compiled once per content.
+  static HostCuda open(Path sources) {
     assumeTrue(System.getProperty("os.name").equals("Linux") && present("g++"), "the CUDA kernels are tested on the CPU by g++ on Linux, which is not here");
     try {
-      return new HostCuda(build(CUDA));
+      var driver = driver();
+      return new HostCuda(driver, kernels(sources, driver));
     } catch (IOException | InterruptedException e) {
       throw new IllegalStateException(e);
     }
   }
 
-  private Path driver() {
-    return folder.resolve("libcuda.so.1");
-  }
-
-  /// A device over the kernels of the product.
   CudaDevice device() {
-    return device(folder);
+    return device("");
   }
 
-  /// A device over kernels in another folder.
-  CudaDevice device(Path kernels) {
-    return new CudaDevice(Driver.open(Optional.of(driver())), (family, _) -> ("HCSO:" + kernels.resolve(family + ".so").toAbsolutePath()).getBytes(StandardCharsets.UTF_8), true);
+  /// A device that takes the kernels of a family from the file `<family><suffix>.cu`.
+  CudaDevice device(String suffix) {
+    Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
+    return new CudaDevice(Driver.open(Optional.of(driver)), images, true);
   }
 
   /// Another legal order of threads and copies; clears a sticky error.
@@ -82,22 +86,25 @@ final class HostCuda {
     return false;
   }
 
-  /// Kernels of changed sources: every `.cu` of `sources`, compiled beside the product's.
-  Path kernels(Path sources) throws IOException, InterruptedException {
-    return build(sources);
+  private static Path driver() throws IOException, InterruptedException {
+    var folder = folder(files(RUNTIME));
+    var library = folder.resolve("libcuda.so.1");
+    if (Files.exists(library)) return library;
+    var part = folder.resolve("part").toString();
+    run(List.of(command(List.of("g++"), FLAGS, List.of("-march=native", "-shared", "-Wl,-soname,libcuda.so.1"),
+        paths(RUNTIME.resolve("hostcuda.cpp"), RUNTIME.resolve("hostdriver.cpp")), List.of("-o", part, "-ldl"))));
+    return Files.move(Path.of(part), library);
   }
 
-  private static Path build(Path sources) throws IOException, InterruptedException {
+  private static Path kernels(Path sources, Path driver) throws IOException, InterruptedException {
     var inputs = new ArrayList<>(files(sources));
+    inputs.addAll(files(CUDA));
     inputs.addAll(files(RUNTIME));
-    var folder = Path.of("target", "hostcuda", hash(inputs)).toAbsolutePath();
+    var folder = folder(inputs);
     if (Files.exists(folder.resolve("done"))) return folder;
-    Files.createDirectories(folder);
-    run(List.of(command(List.of("g++"), FLAGS, List.of("-shared", "-Wl,-soname,libcuda.so.1"),
-        paths(RUNTIME.resolve("hostcuda.cpp"), RUNTIME.resolve("hostdriver.cpp")), List.of("-o", folder.resolve("libcuda.so.1").toString(), "-ldl"))));
     var compile = new ArrayList<List<String>>();
     var link = new ArrayList<List<String>>();
-    for (var file : inputs) {
+    for (var file : files(sources)) {
       var name = file.getFileName().toString();
       if (!name.endsWith(".cu")) continue;
       var family = name.substring(0, name.length() - 3);
@@ -105,12 +112,17 @@ final class HostCuda {
       compile.add(command(List.of("g++"), FLAGS,
           List.of("-march=native", "-fsanitize=thread", "-DHC_CHECK", "-I" + RUNTIME, "-I" + CUDA, "-x", "c++", "-c", file.toString(), "-o", object)));
       // Linked without the sanitizer's library: the hooks are the host driver's.
-      link.add(List.of("g++", "-shared", "-nostartfiles", object, folder.resolve("libcuda.so.1").toString(), "-o", folder.resolve(family + ".so").toString()));
+      link.add(List.of("g++", "-shared", "-nostartfiles", object, driver.toString(), "-o", folder.resolve(family + ".so").toString()));
     }
     run(compile);
     run(link);
     Files.createFile(folder.resolve("done"));
     return folder;
+  }
+
+  /// A place for what is compiled from these files.
+  private static Path folder(List<Path> inputs) throws IOException {
+    return Files.createDirectories(Path.of("target", "hostcuda", hash(inputs)).toAbsolutePath());
   }
 
   @SafeVarargs
