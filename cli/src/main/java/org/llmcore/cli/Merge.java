@@ -22,7 +22,6 @@ import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
 import org.llmcore.peft.PeftAdapter;
-import org.llmcore.tensor.Region;
 import org.llmcore.train.Embedded;
 
 /// `merge`: base and adapter become one model.
@@ -56,7 +55,7 @@ final class Merge implements Callable<Integer> {
     var console = main.console();
     try (var device = Devices.open();
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), Precision.parse(precision), false);
-        var region = Region.growing("adapter")) {
+        var region = device.growing("adapter")) {
       var lora = PeftAdapter.load(device, language.decoder(), adapter, region);
       var before = probe(device, lora.decoder());
       lora.merge(device);
@@ -78,7 +77,7 @@ final class Merge implements Callable<Integer> {
 
   /// Logits of a fixed sequence that visits the vocabulary.
   private static float[] probe(Device device, Decoder decoder) {
-    try (var region = Region.growing("probe")) {
+    try (var region = device.growing("probe")) {
       var p = Pass.inference(device, region);
       int n = Math.min(PROBE, decoder.config().contextLength());
       var ids = new int[n];
