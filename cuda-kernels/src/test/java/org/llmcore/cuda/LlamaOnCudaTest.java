@@ -21,6 +21,7 @@ import org.llmcore.model.Tokens;
 import org.llmcore.op.CrossEntropy;
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
+import org.llmcore.op.Gradients;
 import org.llmcore.op.Pass;
 import org.llmcore.reference.ReferenceDevice;
 import org.llmcore.text.BpeTrainer;
@@ -69,23 +70,22 @@ class LlamaOnCudaTest {
   private static Map<String, float[]> step(Device device) {
     var out = new LinkedHashMap<String, float[]>();
     try (var model = model(device); var region = device.growing("step")) {
-      var p = Pass.training(device, region);
-      var tokens = Tokens.of(p, TEXT);
       var decoder = model.decoder();
-      var logits = decoder.logits(p, decoder.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>()));
-      out.put("logits", logits.toFloats());
+      var gradients = new Gradients(region, List.copyOf(decoder.parameters().map().values()));
+      gradients.begin();
+      var p = Pass.training(device, region, gradients);
+      var tokens = Tokens.of(p, TEXT);
+      try (var other = device.growing("logits")) {
+        var q = Pass.inference(device, other);
+        var seen = Tokens.of(q, TEXT);
+        out.put("logits", decoder.logits(q, decoder.hidden(q, seen, new Mixing.Within(seen.starts()), false, new ArrayList<>())).toFloats());
+      }
       var targets = new int[TEXT.length];
       System.arraycopy(TEXT, 1, targets, 0, TEXT.length - 1);
       targets[TEXT.length - 1] = CrossEntropy.IGNORE;
-      var loss = CrossEntropy.apply(p, logits, Tokens.upload(p, targets));
-      out.put("loss", loss.toFloats());
-      var seed = new float[TEXT.length];
-      java.util.Arrays.fill(seed, 1f / TEXT.length);
-      p.sink(loss).tensor().set(seed);
+      out.put("loss", decoder.loss(p, tokens, Tokens.upload(p, targets), 1f / TEXT.length, false).toFloats());
       p.backward();
-      decoder.parameters().map().forEach((name, w) -> {
-        if (w.tracked()) out.put(name, p.grad(w).toFloats());
-      });
+      decoder.parameters().map().forEach((name, w) -> out.put(name, gradients.of(w, device).toFloats()));
     }
     return out;
   }
