@@ -61,6 +61,10 @@ public final class Main {
       rate = (flops ? OperatorBenchmark.flops(kernel) : OperatorBenchmark.bytes(kernel)) / (median * 1e3);
       rateUnit = flops ? "GFLOP/s" : "GB/s";
     }
+    if (parameters.getParam("form") != null) {
+      rate = QuantBenchmark.bytes(QuantBenchmark.Form.valueOf(parameters.getParam("form"))) / (median * 1e3);
+      rateUnit = "GB/s";
+    }
     return new History(
         commit(), LocalDate.now().toString(), History.fingerprint(), simple.get(1) + "." + simple.get(0) + values,
         result.getPrimaryResult().getScoreUnit(), statistics.getPercentile(20), median, statistics.getPercentile(80), rate, rateUnit);

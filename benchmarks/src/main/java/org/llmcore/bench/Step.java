@@ -9,6 +9,7 @@ import org.llmcore.Devices;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.data.Batch;
 import org.llmcore.model.Decoder;
+import org.llmcore.model.Form;
 import org.llmcore.model.Initialisation;
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
@@ -39,7 +40,7 @@ final class Step implements AutoCloseable {
 
   static Step of(Shapes s, String method) {
     var lora = method.equals("lora") ? Optional.of(LoraConfig.of(8, 16, 0, false, List.of("all-linear"))) : Optional.<LoraConfig>empty();
-    var shape = new MemoryPlan.Shape(s.config(), DType.F32, DType.F32, lora, false);
+    var shape = new MemoryPlan.Shape(s.config(), Form.dense(DType.F32, DType.F32), lora, false);
     var plan = MemoryPlan.of(shape, s.batch() * s.length(), s.batch());
     var device = Devices.open();
     var weights = device.reserve("weights", plan.weights());

@@ -103,11 +103,21 @@ public final class Launcher {
       @Override
       public void run() {
         // Ctrl-C reaches the whole group by itself, a SIGTERM only us; on Windows destroy() would not let the child end in order.
-        if (File.separatorChar == '/') child.destroy();
+        if (File.separatorChar == '/') terminate(child);
         Runtime.getRuntime().halt(await(child, errors, notes));
       }
     });
     return await(child, errors, notes);
+  }
+
+  /** SIGTERM; where Java is new enough without closing the child's streams, as `Process.destroy` does: its last words count. */
+  private static void terminate(Process child) {
+    try {
+      Object handle = Process.class.getMethod("toHandle").invoke(child);
+      Class.forName("java.lang.ProcessHandle").getMethod("destroy").invoke(handle);
+    } catch (ReflectiveOperationException java8) {
+      child.destroy();
+    }
   }
 
   private static int await(Process child, Thread errors, File notes) {

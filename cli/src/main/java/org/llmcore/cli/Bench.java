@@ -144,8 +144,7 @@ final class Bench implements Callable<Integer> {
     int length = Math.min(c.contextLength(), 256);
     int sequences = Math.max(1, 2 * ROWS / length);
     var lora = LoraConfig.of(8, 16, 0, false, List.of("all-linear"));
-    var weights = m.base().decoder().embedding().dtype();
-    var shape = new MemoryPlan.Shape(c, weights, m.base().decoder().activations(), Optional.of(lora), false);
+    var shape = new MemoryPlan.Shape(c, m.base().form(), Optional.of(lora), false);
     var plan = MemoryPlan.of(shape, sequences * length, sequences);
     try (var training = m.device().reserve("training", plan.training());
         var step = m.device().reserve("step", plan.step())) {

@@ -20,30 +20,30 @@ record Fit(String use, Precision precision, long bytes) {
   private static final int RANK = 8;
   private static final int SEQUENCE = 2048;
 
-  /// The usual uses, each in f32 and in bf16: generating one sequence of the whole context; training on one sequence of
+  /// The usual uses, each in f32, bf16 and 4 bits: generating one sequence of the whole context; training on one sequence of
   /// 2,048 tokens (or the context), its activations recomputed or kept, an adapter of rank 8 on every linear layer or everything.
   static List<Fit> of(LlamaConfig config) {
     int tokens = Math.min(SEQUENCE, config.contextLength());
     var lora = Optional.of(LoraConfig.of(RANK, 2.0 * RANK, 0, false, List.of("all-linear")));
     var all = new ArrayList<Fit>();
-    for (var p : List.of(Precision.F32, Precision.BF16)) {
+    for (var p : List.of(Precision.F32, Precision.BF16, Precision.NF4_DOUBLE)) {
       all.add(new Fit("generate, one sequence of " + config.contextLength() + " tokens", p, generation(config, p)));
       all.add(new Fit("LoRA r " + RANK + ", one sequence of " + tokens + " tokens, checkpointing", p,
           training(config, p, lora, tokens, true)));
       all.add(new Fit("LoRA r " + RANK + ", the same without checkpointing", p, training(config, p, lora, tokens, false)));
-      all.add(new Fit("full fine-tuning, checkpointing", p, training(config, p, Optional.empty(), tokens, true)));
+      if (!p.quantized()) all.add(new Fit("full fine-tuning, checkpointing", p, training(config, p, Optional.empty(), tokens, true)));
     }
     return all;
   }
 
   private static long generation(LlamaConfig config, Precision p) {
     var weights = Region.measuring("weights");
-    var decoder = Decoder.carve(config, weights, p.weights(), p.activations(), false);
+    var decoder = Decoder.carve(config, weights, p.form(), false);
     return weights.high() + Generator.bytes(decoder, 1, config.contextLength());
   }
 
   private static long training(LlamaConfig config, Precision p, Optional<LoraConfig> lora, int tokens, boolean recompute) {
-    return MemoryPlan.of(new MemoryPlan.Shape(config, p.weights(), p.activations(), lora, recompute), tokens, 1).total();
+    return MemoryPlan.of(new MemoryPlan.Shape(config, p.form(), lora, recompute), tokens, 1).total();
   }
 
   /// In words, on a machine.

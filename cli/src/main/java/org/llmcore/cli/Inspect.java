@@ -210,7 +210,7 @@ final class Inspect implements Callable<Integer> {
         + " in bf16: no use fits");
     for (var fit : hopeless ? List.<Fit>of() : Fit.of(config)) {
       var verdict = fit.verdict(machine);
-      line("", String.format(Locale.ROOT, "%-5s %-56s %s  %s", fit.precision(), fit.use(), MemoryPlan.megabytes(fit.bytes()),
+      line("", String.format(Locale.ROOT, "%-10s %-56s %s  %s", fit.precision(), fit.use(), MemoryPlan.megabytes(fit.bytes()),
           verdict));
       var o = new LinkedHashMap<String, Object>();
       o.put("use", fit.use());

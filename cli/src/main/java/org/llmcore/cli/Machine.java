@@ -32,7 +32,7 @@ record Machine(String cpu, List<String> features, String device, int cores, long
   /// This one, now.
   static Machine here() {
     var system = ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
-    long memory = system.getTotalMemorySize();
+    long memory = total();
     long available = Math.min(memory, linux("/proc/meminfo", "MemAvailable").map(Machine::kilobytes)
         .orElse(system.getFreeMemorySize()));
     var flags = List.of(linux("/proc/cpuinfo", "flags").or(() -> linux("/proc/cpuinfo", "Features")).orElse("").split(" "));
@@ -43,6 +43,11 @@ record Machine(String cpu, List<String> features, String device, int cores, long
           Runtime.getRuntime().maxMemory(), System.getProperty("java.vm.name") + " " + Runtime.version(),
           System.getProperty("os.name") + " " + System.getProperty("os.version") + " " + System.getProperty("os.arch"));
     }
+  }
+
+  /// Bytes this process may see, a container's limit included.
+  static long total() {
+    return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
   }
 
   private static String processor() {

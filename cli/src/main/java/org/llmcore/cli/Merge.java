@@ -3,8 +3,8 @@ package org.llmcore.cli;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 
@@ -23,11 +23,16 @@ import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.train.Embedded;
+import org.llmcore.train.OpenModel;
 
 /// `merge`: base and adapter become one model.
 @Command(
     name = "merge",
-    description = {"Adds a LoRA adapter to the weights of its base model and saves the result as a Hugging Face folder.", "Shows by how much the logits of the merged model differ from those of base and adapter."},
+    description = {
+      "Adds a LoRA adapter to the weights of its base model and saves the result as a Hugging Face folder.",
+      "Shows by how much the logits of the merged model differ from those of base and adapter.",
+      "An adapter that was trained on weights in few bits (QLoRA) made up for their errors, which the merged weights do not",
+      "have: its merged model is also compared with the quantized base it was trained on, and the drift is shown."},
     footer = {"Example:", "  merge --model embedded:sql-base --adapter runs/sql-lora-1/adapter --out merged"})
 final class Merge implements Callable<Integer> {
   private static final int PROBE = 16;
@@ -46,33 +51,74 @@ final class Merge implements Callable<Integer> {
   @Option(names = {"-o", "--out"}, required = true, paramLabel = "DIR", description = "the folder to write; must not exist")
   private Path out;
 
+  @Option(names = "--trained-on", paramLabel = "P", description = "nf4 or nf4-double, if the adapter was trained on that (default: what the recipe beside the adapter says)")
+  private Optional<String> trainedOn = Optional.empty();
+
   @Option(names = "--precision", paramLabel = "P", defaultValue = "f32", description = "f32 or bf16-weights: what the merged weights are saved in (default: ${DEFAULT-VALUE})")
   private String precision;
 
   @Override
   public Integer call() {
+    var kept = Precision.parse(precision);
+    if (kept.quantized()) throw new InvalidInput("an adapter cannot be merged into weights in " + kept, "merge into f32 or bf16-weights; the drift from the quantized base is then shown");
+    var trained = trainedOn.map(Precision::parse).orElseGet(() -> OpenModel.Place.trainedOn(adapter));
     if (Files.exists(out)) throw new InvalidInput(out + " exists", "choose another folder; nothing is overwritten");
     var console = main.console();
     try (var device = Devices.open();
-        var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), Precision.parse(precision), false);
+        var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), kept, false);
         var region = device.growing("adapter")) {
       var lora = PeftAdapter.load(device, language.decoder(), adapter, region);
       var before = probe(device, lora.decoder());
       lora.merge(device);
       var after = probe(device, language.decoder());
+      var change = Drift.between(before, after);
+      var drift = trained.quantized() ? Optional.of(Drift.between(quantized(device, trained), after)) : Optional.<Drift>empty();
+      language.save(out, 5_000_000_000L);
+      if (!console.json()) {
+        console.print(String.format(Locale.ROOT, "merged %d layers into %s; logits differ by at most %s%n", lora.layers().size(), out, change.text()));
+        drift.ifPresent(d -> console.print(String.format(Locale.ROOT, "the adapter was trained on %s: from that model with the adapter on top logits differ by at most %s%n", trained, d.text())));
+      }
+      var result = new LinkedHashMap<String, Object>();
+      result.put("out", out.toString());
+      result.put("layers", lora.layers().size());
+      result.put("largest_difference", change.difference);
+      result.put("largest_logit", change.largest);
+      drift.ifPresent(
+          d -> {
+            result.put("trained_on", trained.toString());
+            result.put("drift_from_trained", d.difference);
+            result.put("mean_drift_from_trained", d.mean);
+          });
+      console.object(result);
+    }
+    return 0;
+  }
+
+  /// How far two sets of logits are apart.
+  private record Drift(double difference, double mean, double largest) {
+    static Drift between(float[] before, float[] after) {
       double largest = 0;
       double difference = 0;
+      double sum = 0;
       for (int i = 0; i < before.length; i++) {
         largest = Math.max(largest, Math.abs(before[i]));
         difference = Math.max(difference, Math.abs(before[i] - after[i]));
+        sum += Math.abs(before[i] - after[i]);
       }
-      language.save(out, 5_000_000_000L);
-      if (!console.json()) {
-        console.print(String.format(Locale.ROOT, "merged %d layers into %s; logits differ by at most %.2g (largest logit %.3g)%n", lora.layers().size(), out, difference, largest));
-      }
-      console.object(Map.of("out", out.toString(), "layers", lora.layers().size(), "largest_difference", difference, "largest_logit", largest));
+      return new Drift(difference, sum / before.length, largest);
     }
-    return 0;
+
+    String text() {
+      return String.format(Locale.ROOT, "%.2g, %.2g on average (largest logit %.3g)", difference, mean, largest);
+    }
+  }
+
+  /// Logits of the adapter on the base it was trained on.
+  private float[] quantized(Device device, Precision trained) {
+    try (var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), trained, false);
+        var region = device.growing("adapter")) {
+      return probe(device, PeftAdapter.load(device, language.decoder(), adapter, region).decoder());
+    }
   }
 
   /// Logits of a fixed sequence that visits the vocabulary.

@@ -27,8 +27,8 @@ final class Opening {
   @Option(names = {"-r", "--run"}, paramLabel = "DIR", description = "folder of a finished training run: its model and adapter")
   private Optional<Path> run = Optional.empty();
 
-  @Option(names = "--precision", paramLabel = "P", defaultValue = "f32", description = "f32, bf16-weights or bf16 (default: ${DEFAULT-VALUE})")
-  private String precision = "f32";
+  @Option(names = "--precision", paramLabel = "P", description = "f32, bf16-weights, bf16, nf4 or nf4-double (default: f32, or what the run was trained on if that is in few bits)")
+  private Optional<String> precision = Optional.empty();
 
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
   private Optional<Integer> threads = Optional.empty();
@@ -72,7 +72,7 @@ final class Opening {
     var place = place();
     var device = device();
     try {
-      return new Opened(OpenModel.of(device, place, Precision.parse(precision)));
+      return new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision())));
     } catch (RuntimeException e) {
       device.close();
       throw e;
@@ -81,8 +81,14 @@ final class Opening {
 
   private OpenModel.Place place() {
     if (run.isPresent() && model.isPresent()) throw new InvalidInput("both --run and --model are given", "a run knows its model; give one of them");
+    if (run.isPresent() && tokenizer.isPresent()) {
+      throw new InvalidInput("both --run and --tokenizer are given", "a run knows its tokenizer; name the model by --model to use another");
+    }
+    if (run.isPresent() && adapter.isPresent()) {
+      throw new InvalidInput("both --run and --adapter are given", "a run knows its adapter; name the model by --model to use another");
+    }
     if (run.isPresent()) return OpenModel.Place.ofRun(run.get());
     var m = model.orElseThrow(() -> new InvalidInput("no model is named", "give --model PATH, or --run DIR of a training run"));
-    return new OpenModel.Place(m, tokenizer, adapter, false);
+    return new OpenModel.Place(m, tokenizer, adapter, false, adapter.map(OpenModel.Place::trainedOn).orElse(Precision.F32));
   }
 }

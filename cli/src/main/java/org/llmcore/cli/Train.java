@@ -10,9 +10,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -79,34 +76,19 @@ final class Train implements Callable<Integer> {
     var resolved = resolve(overrides);
     var folder = resume.orElseGet(() -> folder(resolved));
     var console = main.console();
-    var stop = new AtomicBoolean();
-    var done = new CountDownLatch(1);
-    var hook = new Thread(() -> interrupt(stop, done));
-    Runtime.getRuntime().addShutdownHook(hook);
+    var stop = new Interrupt();
     Summary summary;
     var threads = resolved.training().threads();
     var device = where.open(threads.isPresent() ? Optional.of(threads.getAsInt()) : Optional.empty());
     try (device;
         var screen = new Screen(console)) {
       console.say(console.bold("llm-core") + " trains on " + device.name());
-      summary = new TrainingRun(device, resolved, folder, resume.isPresent(), screen, stop::get).run();
+      summary = new TrainingRun(device, resolved, folder, resume.isPresent(), screen, stop).run();
       screen.close();
       report(console, screen, summary, folder);
-    } finally {
-      done.countDown();
     }
     if (summary.interrupted()) return INTERRUPTED;
     return 0;
-  }
-
-  /// Ctrl-C: asks the loop to save and leave, and keeps the process until it has.
-  private static void interrupt(AtomicBoolean stop, CountDownLatch done) {
-    stop.set(true);
-    try {
-      if (!done.await(60, TimeUnit.SECONDS)) return;
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
   }
 
   private Recipe resolve(List<String> overrides) throws IOException {
@@ -181,6 +163,11 @@ final class Train implements Callable<Integer> {
     public void planned(MemoryPlan plan) {
       console.say(console.bold("memory plan"));
       plan.lines().forEach(l -> console.say("  " + l));
+      long memory = Machine.total();
+      if (plan.total() <= memory) return;
+      throw new InvalidInput(
+          "the run needs " + MemoryPlan.megabytes(plan.total()).strip() + ", this machine has " + MemoryPlan.megabytes(memory).strip(),
+          "lower training.microBatch or data.maxLength, or set training.checkpointing: true or model.precision: bf16");
     }
 
     @Override

@@ -72,10 +72,12 @@ class InspectTest {
   @Test
   void memoryIsThatOfThePlanAndComparedWithTheMachine() throws IOException {
     var uses = inspect(model).at("/memory/uses");
-    assertThat(uses).hasSize(8).allMatch(u -> u.path("verdict").asText().equals("fits"));
+    assertThat(uses).hasSize(11).allMatch(u -> u.path("verdict").asText().equals("fits"));
     long f32 = uses.get(0).path("bytes").asLong();
     assertThat(f32).as("weights and a cache").isGreaterThan(4 * LlamaConfig.read(model.resolve("config.json")).parameters());
     assertThat(uses.get(4).path("bytes").asLong()).as("bf16 needs less").isLessThan(f32);
+    assertThat(uses.get(9).path("precision").asText()).isEqualTo("nf4-double");
+    assertThat(uses.get(9).path("bytes").asLong()).as("QLoRA needs less than LoRA in f32").isLessThan(uses.get(1).path("bytes").asLong());
     assertThat(uses.get(1).path("bytes").asLong()).as("checkpointing needs less").isLessThan(uses.get(2).path("bytes").asLong());
     var machine = new Machine("a cpu", java.util.List.of(), "cpu", 2, 1000, 500, 100, "Java", "an OS");
     assertThat(new Fit("x", Precision.F32, 500).verdict(machine)).isEqualTo("fits");

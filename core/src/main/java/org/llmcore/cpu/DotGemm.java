@@ -9,8 +9,9 @@ import jdk.incubator.vector.VectorShuffle;
 import org.llmcore.tensor.Memory;
 
 /// Blocks of y (+)= alpha·a·bᵀ by rule 3 of `Kernel`, for the few rows of a when decoding: every element is a dot product of two
-/// rows in 16 partial sums and a tree. Rows of b are read once, where they lie (or converted four at a time), so b streams at
-/// the speed of memory.
+/// rows in 16 partial sums and a tree. Rows of b are read once, where they lie, so b streams at the speed of memory; rows that
+/// must be converted or decoded are so in pieces of four rows that stay in a first-level cache, between which the partial sums
+/// rest in memory.
 ///
 /// On 16-lane vectors the partials of one element are one register: the kernel keeps 4 × 4 elements, 8 loads feed 16
 /// multiply-adds, and the 16 trees are done together by 15 shuffled additions. Narrower vectors sweep the rows once per group
@@ -21,6 +22,7 @@ final class DotGemm {
 
   private static final int PARTIALS = Rows.PARTIALS;
   private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+  private static final int PIECE = 512; // columns of four rows that are decoded together: 8 KB
   private static final boolean WIDE = Lanes.N == PARTIALS;
 
   /// One level of the tree over pairs of vectors: `of(u, v)` adds element i to element i + STEP within every group of 2·STEP
@@ -64,18 +66,40 @@ final class DotGemm {
 
   /// One block, into f32 memory whose rows are `pitch` bytes apart.
   void run(Block block, long y, long pitch, Scratch scratch) {
-    long sums = scratch.floats(PARTIALS * PARTIALS);
-    long staging = scratch.floats(4L * k);
-    boolean direct = c.b().plain();
+    boolean plain = c.b().plain();
+    long sums = scratch.floats(PARTIALS * (plain ? PARTIALS : 4L * block.rows()));
+    long staging = plain ? 0 : scratch.floats(4L * PIECE);
     long left = a + 4 * block.a(c.m(), k, 0, false);
     long first = block.b(c.n(), k, 0, true);
     for (int col = 0; col < block.columns(); col += 4) {
       int width = Math.min(4, block.columns() - col);
       long at = first + (long) col * k;
-      if (!direct) for (int i = 0; i < width; i++) c.b().read(lanes, at + (long) i * k, k, staging + 4L * i * k);
-      long right = direct ? c.b().read(lanes, at, width * k, staging) : staging;
-      if (lanes.vector() && WIDE) wide(y + 4L * col, pitch, left, right, block.rows(), width, sums);
-      else narrow(y + 4L * col, pitch, left, right, block.rows(), width, sums);
+      if (!plain) staged(y + 4L * col, pitch, left, at, block.rows(), width, sums, staging);
+      else if (lanes.vector() && WIDE) wide(y + 4L * col, pitch, left, c.b().read(lanes, at, width * k, staging), block.rows(), width, sums);
+      else narrow(y + 4L * col, pitch, left, c.b().read(lanes, at, width * k, staging), block.rows(), width, sums);
+    }
+  }
+
+  /// Up to four columns of y from rows of b that begin at element `right` and are decoded piece by piece. The partial sums of
+  /// row r with column i are vector 4·r + i of `sums`.
+  private void staged(long y, long yRow, long left, long right, int rows, int width, long sums, long staging) {
+    for (int i = 0; i < 4 * rows; i++) Rows.clear(sums + 64L * i);
+    for (int from = 0; from < k; from += PIECE) {
+      int n = Math.min(PIECE, k - from);
+      for (int i = 0; i < width; i++) c.b().read(lanes, right + (long) i * k + from, n, staging + 4L * i * PIECE);
+      long u = left + 4L * from;
+      int whole = lanes.vector() && WIDE ? n & -PARTIALS : 0;
+      int r = 0;
+      for (; whole > 0 && r + 4 <= rows; r += 4) fourMore(u + 4L * r * k, 4L * k, staging, whole, sums + 256L * r);
+      for (; whole > 0 && r < rows; r++) oneMore(u + 4L * r * k, staging, whole, sums + 256L * r);
+      for (r = 0; whole < n && r < rows; r++) {
+        for (int i = 0; i < width; i++) {
+          Rows.dotInto(lanes, sums + 64L * (4 * r + i), u + 4L * ((long) r * k + whole), staging + 4L * (i * PIECE + whole), n - whole);
+        }
+      }
+    }
+    for (int r = 0; r < rows; r++) {
+      for (int i = 0; i < width; i++) put(y + r * yRow + 4L * i, Rows.total(sums + 64L * (4 * r + i)), c.alpha(), c.y().add());
     }
   }
 
@@ -182,6 +206,94 @@ final class DotGemm {
     Lanes.store(sums + 832, s31);
     Lanes.store(sums + 896, s32);
     Lanes.store(sums + 960, s33);
+  }
+
+  /// Continues the partial sums of 4 rows of a with 4 staged rows.
+  private static void fourMore(long a, long pitch, long b, int whole, long sums) {
+    long a1 = pitch;
+    long a2 = 2 * pitch;
+    long a3 = 3 * pitch;
+    var s00 = Lanes.load(sums);
+    var s01 = Lanes.load(sums + 64);
+    var s02 = Lanes.load(sums + 128);
+    var s03 = Lanes.load(sums + 192);
+    var s10 = Lanes.load(sums + 256);
+    var s11 = Lanes.load(sums + 320);
+    var s12 = Lanes.load(sums + 384);
+    var s13 = Lanes.load(sums + 448);
+    var s20 = Lanes.load(sums + 512);
+    var s21 = Lanes.load(sums + 576);
+    var s22 = Lanes.load(sums + 640);
+    var s23 = Lanes.load(sums + 704);
+    var s30 = Lanes.load(sums + 768);
+    var s31 = Lanes.load(sums + 832);
+    var s32 = Lanes.load(sums + 896);
+    var s33 = Lanes.load(sums + 960);
+    for (int i = 0; i < whole; i += PARTIALS) {
+      var v0 = Lanes.load(b);
+      var v1 = Lanes.load(b + 4 * PIECE);
+      var v2 = Lanes.load(b + 8 * PIECE);
+      var v3 = Lanes.load(b + 12 * PIECE);
+      var u = Lanes.load(a);
+      s00 = u.fma(v0, s00);
+      s01 = u.fma(v1, s01);
+      s02 = u.fma(v2, s02);
+      s03 = u.fma(v3, s03);
+      u = Lanes.load(a + a1);
+      s10 = u.fma(v0, s10);
+      s11 = u.fma(v1, s11);
+      s12 = u.fma(v2, s12);
+      s13 = u.fma(v3, s13);
+      u = Lanes.load(a + a2);
+      s20 = u.fma(v0, s20);
+      s21 = u.fma(v1, s21);
+      s22 = u.fma(v2, s22);
+      s23 = u.fma(v3, s23);
+      u = Lanes.load(a + a3);
+      s30 = u.fma(v0, s30);
+      s31 = u.fma(v1, s31);
+      s32 = u.fma(v2, s32);
+      s33 = u.fma(v3, s33);
+      a += 4 * PARTIALS;
+      b += 4 * PARTIALS;
+    }
+    Lanes.store(sums + 0, s00);
+    Lanes.store(sums + 64, s01);
+    Lanes.store(sums + 128, s02);
+    Lanes.store(sums + 192, s03);
+    Lanes.store(sums + 256, s10);
+    Lanes.store(sums + 320, s11);
+    Lanes.store(sums + 384, s12);
+    Lanes.store(sums + 448, s13);
+    Lanes.store(sums + 512, s20);
+    Lanes.store(sums + 576, s21);
+    Lanes.store(sums + 640, s22);
+    Lanes.store(sums + 704, s23);
+    Lanes.store(sums + 768, s30);
+    Lanes.store(sums + 832, s31);
+    Lanes.store(sums + 896, s32);
+    Lanes.store(sums + 960, s33);
+  }
+
+  /// Continues the partial sums of one row of a with 4 staged rows.
+  private static void oneMore(long a, long b, int whole, long sums) {
+    var s0 = Lanes.load(sums);
+    var s1 = Lanes.load(sums + 64);
+    var s2 = Lanes.load(sums + 128);
+    var s3 = Lanes.load(sums + 192);
+    for (int i = 0; i < whole; i += PARTIALS) {
+      var u = Lanes.load(a);
+      s0 = u.fma(Lanes.load(b), s0);
+      s1 = u.fma(Lanes.load(b + 4 * PIECE), s1);
+      s2 = u.fma(Lanes.load(b + 8 * PIECE), s2);
+      s3 = u.fma(Lanes.load(b + 12 * PIECE), s3);
+      a += 4 * PARTIALS;
+      b += 4 * PARTIALS;
+    }
+    Lanes.store(sums, s0);
+    Lanes.store(sums + 64, s1);
+    Lanes.store(sums + 128, s2);
+    Lanes.store(sums + 192, s3);
   }
 
   /// The trees over 16 vectors of partial sums: lane i of the result is the sum of vector i.

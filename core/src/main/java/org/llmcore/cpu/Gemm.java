@@ -12,6 +12,6 @@ record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m,
   }
 
   static Gemm of(QuantMatMul.Product p) {
-    return new Gemm(p.y(), p.x(), new Right.Coded(p.w()), false, p.transposed(), 1, p.x().rows(), p.y().tensor().columns(), p.x().columns(), 1);
+    return new Gemm(p.y(), p.x(), Right.of(p.w()), false, p.transposed(), 1, p.x().rows(), p.y().tensor().columns(), p.x().columns(), 1);
   }
 }

@@ -19,20 +19,32 @@ final class Panels {
 
   /// Panels of columns `[0, columns)` from `depth` rows of b that begin at element `from` and are `row` elements apart.
   static void copy(Lanes lanes, long to, Right b, long from, long row, int columns, int depth, long staging) {
+    if (!b.plain() || !lanes.vector()) {
+      for (int k = 0; k < depth; k++) spread(lanes, to, b.read(lanes, from + k * row, columns, staging), columns, depth, k);
+      return;
+    }
     for (int c = 0; c < columns; c += Tiles.WIDTH) {
       int n = Math.min(Tiles.WIDTH, columns - c);
       int width = Tiles.width(n);
       long panel = to + 4L * c * depth;
-      if (b.plain() && lanes.vector() && n == width) {
-        lines(panel, b.read(lanes, from + c, n, staging), 4 * row, width, depth);
-        continue;
-      }
-      for (int k = 0; k < depth; k++) {
-        long line = panel + 4L * k * width;
-        Rows.copy(lanes, line, b.read(lanes, from + c + k * row, n, staging), n);
-        for (int i = n; i < width; i++) Memory.f32(line + 4L * i, 0);
-      }
+      long first = b.read(lanes, from + c, n, staging);
+      if (n == width) lines(panel, first, 4 * row, width, depth);
+      else for (int k = 0; k < depth; k++) line(lanes, panel + 4L * k * width, first + 4 * k * row, n, width);
     }
+  }
+
+  /// Line k of every panel from one row.
+  private static void spread(Lanes lanes, long to, long row, int columns, int depth, int k) {
+    for (int c = 0; c < columns; c += Tiles.WIDTH) {
+      int n = Math.min(Tiles.WIDTH, columns - c);
+      int width = Tiles.width(n);
+      line(lanes, to + 4L * c * depth + 4L * k * width, row + 4L * c, n, width);
+    }
+  }
+
+  private static void line(Lanes lanes, long to, long from, int n, int width) {
+    Rows.copy(lanes, to, from, n);
+    for (int i = n; i < width; i++) Memory.f32(to + 4L * i, 0);
   }
 
   private static void lines(long to, long from, long pitch, int width, int depth) {

@@ -15,13 +15,14 @@ final class QuantMatMulCpu {
 
   private static void dequantize(Lanes lanes, Workers workers, QuantMatMul.Dequantize k) {
     int columns = k.w().inputs();
+    var w = Right.of(k.w());
     Rows.split(
         workers, k.w().outputs(), columns,
         (from, to, scratch) -> {
           long staging = scratch.floats(columns);
           for (long r = from; r < to; r++) {
             long row = Rows.target(k.y(), r * columns, staging);
-            Decoding.decode(lanes, k.w(), (int) r, 0, columns, row);
+            w.read(lanes, r * columns, columns, row);
             Rows.write(lanes, k.y(), r * columns, columns, row);
           }
         });

@@ -6,25 +6,26 @@ import org.llmcore.op.Device;
 import org.llmcore.tensor.Nf4;
 import org.llmcore.tensor.Region;
 
-/// The host form of an `Nf4` matrix, and its encoder, as bitsandbytes' kernel `dQuantizeNF4` decides:
+/// The host form of an `Nf4` matrix, and its encoder, as bitsandbytes' portable operator decides:
 ///
 ///     absmax[b] = max |w| over block b        code = the level whose cell holds w·(1/absmax)
 ///
-/// Cells end at the midpoints of levels; a weight exactly on a midpoint takes the lower level. A block of zeros gets the level 0
-/// (the library takes −1 there, which double quantization would turn into noise).
+/// Cells end at the f32 midpoints of levels (the library's CUDA kernel writes them with other last digits); a weight exactly on a midpoint takes the lower level. A block of zeros gets the level 0.
 ///
 /// Double quantization: offset = mean of all absmax (summed in f64, rounded once), then absmax − offset in blocks of 256, each
-/// value to the nearest level of `Nf4.map` times the block's largest magnitude, ties to the lower level.
+/// value in units of the block's largest magnitude to the nearest level of `Nf4.map`, decided at the f32 midpoints, ties down.
 ///
 /// @param codes two per byte, the first in the high nibble
 public record Nf4Codes(byte[] codes, float[] absmax) {
-  /// Midpoints of neighbouring levels as the library's kernel writes them.
-  private static final float[] CUTS = {
-    -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
-    -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f,
-    0.2920137718319893f, 0.3893125355243683f, 0.5016634166240692f, 0.6427869200706482f, 0.8614784181118011f
-  };
+  private static final float[] CUTS = cuts(Nf4.levels());
   private static final int ZERO = 7;
+
+  /// Midpoints of neighbouring levels.
+  private static float[] cuts(float[] levels) {
+    var cuts = new float[levels.length - 1];
+    for (int i = 0; i < cuts.length; i++) cuts[i] = (levels[i] + levels[i + 1]) / 2;
+    return cuts;
+  }
 
   /// Encodes a matrix, flattened row-major.
   public static Nf4Codes encode(float[] w) {
@@ -60,7 +61,7 @@ public record Nf4Codes(byte[] codes, float[] absmax) {
       double sum = 0;
       for (float a : absmax) sum += a;
       float offset = (float) (sum / absmax.length);
-      var map = Nf4.map();
+      var cuts = cuts(Nf4.map());
       var codes = new byte[absmax.length];
       var scale = new float[(absmax.length + Nf4.NESTED_BLOCK - 1) / Nf4.NESTED_BLOCK];
       for (int b = 0; b < scale.length; b++) {
@@ -68,19 +69,21 @@ public record Nf4Codes(byte[] codes, float[] absmax) {
         int to = Math.min(absmax.length, from + Nf4.NESTED_BLOCK);
         for (int i = from; i < to; i++) scale[b] = Math.max(scale[b], Math.abs(absmax[i] - offset));
         float inverse = scale[b] == 0 ? 0 : 1 / scale[b];
-        for (int i = from; i < to; i++) codes[i] = (byte) nearest(map, (absmax[i] - offset) * inverse);
+        for (int i = from; i < to; i++) codes[i] = (byte) cell(cuts, (absmax[i] - offset) * inverse);
       }
       return new Nested(codes, scale, offset);
     }
 
-    /// The nearest of ascending levels, the lower one of two.
-    private static int nearest(float[] levels, float x) {
-      int found = java.util.Arrays.binarySearch(levels, x);
-      if (found >= 0) return found;
-      int above = -found - 1;
-      if (above == 0) return 0;
-      if (above == levels.length) return above - 1;
-      return levels[above] - x < x - levels[above - 1] ? above : above - 1;
+    /// How many midpoints lie below x.
+    private static int cell(float[] cuts, float x) {
+      int low = 0;
+      int high = cuts.length;
+      while (low < high) {
+        int middle = (low + high) / 2;
+        if (x > cuts[middle]) low = middle + 1;
+        else high = middle;
+      }
+      return low;
     }
   }
 

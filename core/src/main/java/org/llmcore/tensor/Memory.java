@@ -46,6 +46,11 @@ public final class Memory {
     ALL.set(SHORT, address, value);
   }
 
+  /// The i64 at an address.
+  public static long i64(long address) {
+    return ALL.get(ValueLayout.JAVA_LONG_UNALIGNED, address);
+  }
+
   /// The byte at an address, unsigned.
   public static int u8(long address) {
     return ALL.get(ValueLayout.JAVA_BYTE, address) & 0xff;

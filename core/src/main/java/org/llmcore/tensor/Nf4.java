@@ -109,9 +109,9 @@ public record Nf4(int outputs, int inputs, Tensor codes, Tensor absmax, Optional
     return values;
   }
 
-  /// Part of [0.1, 1] counted from the nearer end, as the library's tables were made.
+  /// Boundary of a part of [0.1, 1] counted from the nearer end, fused, as torch.linspace makes the library's table.
   private static float boundary(int i, int parts, float step) {
-    return i < (parts + 1) / 2 ? 0.1f + step * i : 1f - step * (parts - i);
+    return i < (parts + 1) / 2 ? Math.fma(step, i, 0.1f) : Math.fma(-step, parts - i, 1f);
   }
 
   /// The largest magnitude of block b, as it is decoded. Host memory only.

@@ -13,7 +13,8 @@ import org.llmcore.tensor.Tensor;
 /// The tensors of a kernel call under the names its record gives them, outputs first.
 record Operands(String kernel, List<Operand> list) {
   /// One tensor of the call.
-  record Operand(String name, Tensor tensor) {}
+  /// @param coded whether it is part of a matrix in few bits, so that its dtype rounds nothing
+  record Operand(String name, Tensor tensor, boolean coded) {}
 
   /// The record's accessors by class; looked up once, a kernel runs many times.
   private static final ClassValue<RecordComponent[]> COMPONENTS =
@@ -30,13 +31,13 @@ record Operands(String kernel, List<Operand> list) {
     var out = new ArrayList<Operand>();
     for (var c : COMPONENTS.get(kernel.getClass())) {
       switch (value(c, kernel)) {
-        case Tensor t -> out.add(new Operand(c.getName(), t));
-        case Sink s when s.wanted() -> out.add(new Operand(c.getName(), s.tensor()));
+        case Tensor t -> out.add(new Operand(c.getName(), t, false));
+        case Sink s when s.wanted() -> out.add(new Operand(c.getName(), s.tensor(), false));
         case List<?> several -> {
           int i = 0;
-          for (var o : several) if (o instanceof Tensor t) out.add(new Operand(c.getName() + "[" + i++ + "]", t));
+          for (var o : several) if (o instanceof Tensor t) out.add(new Operand(c.getName() + "[" + i++ + "]", t, false));
         }
-        case QuantMatrix w -> w.parts().forEach(part -> out.add(new Operand(c.getName() + "." + part.name(), part.tensor())));
+        case QuantMatrix w -> w.parts().forEach(part -> out.add(new Operand(c.getName() + "." + part.name(), part.tensor(), true)));
         default -> {}
       }
     }

@@ -10,10 +10,12 @@ import org.llmcore.op.HostDevice;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Pass;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Unary;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
+import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
@@ -84,6 +86,16 @@ class TraceTest {
       assertThat(y.get(1)).isEqualTo(y.get(0));
       assertThatCode(() -> work(checked)).doesNotThrowAnyException();
     }
+  }
+
+  @Test
+  void matricesInFewBitsAreCheckedAndTracedWithTheirParts() {
+    var lines = new ArrayList<String>();
+    try (var device = new CheckedDevice(new CpuDevice(true, 1), true); var traced = new TracedDevice(device, lines::add, true)) {
+      var p = Pass.inference(traced, region);
+      for (var form : QuantMatrices.forms()) QuantMatMul.apply(p, ramp(3, form.fit(40)), form.make(region, 5, form.fit(40), 1));
+    }
+    assertThat(lines.getFirst()).startsWith("QuantMatMul.Product").contains("x f32(3, 40)", "w.codes u8(5, 16)", "w.scales f16(5, 1)");
   }
 
   @Test

@@ -12,7 +12,8 @@ final class Broadcast {
   private Broadcast() {}
 
   static long[] dims(Shape s) {
-    if (s.rank() > RANK) throw new InvalidInput("a tensor of shape " + s + " has more than 8 dimensions", "the CUDA device takes up to 8; use --device cpu");
+    if (s.rank() > RANK) throw new InvalidInput("a tensor of shape " + s + " has more than 8 dimensions",
+        "the CUDA device takes up to 8; use --device cpu");
     var out = new long[RANK];
     Arrays.fill(out, 1);
     for (int i = 0; i < s.rank(); i++) out[RANK - s.rank() + i] = s.dim(i);

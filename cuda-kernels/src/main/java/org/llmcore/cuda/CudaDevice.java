@@ -15,13 +15,15 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Store;
 import org.llmcore.tensor.Tensor;
 
-/// One NVIDIA GPU. Kernels go into one stream and run asynchronously; uploads and downloads pass through one pinned buffer in the same
+/// One NVIDIA GPU. Kernels go into one stream and run asynchronously; uploads and downloads pass through one pinned buffer in
+/// the same
 /// stream. An error of a kernel shows at the next `synchronize` or download; with LLM_DEBUG every launch waits, and the exception
 /// names the kernel that caused it.
 ///
 /// One thread drives a device. The driver knows contexts by operating-system thread, so that must be a platform thread.
 final class CudaDevice implements Device {
-  private static final long STAGING = 8L << 20; // bytes of the pinned buffer: large enough that the copy, not the call, takes the time
+  private static final long STAGING = 8L << 20; // bytes of the pinned buffer: large enough that the copy, not the call,
+      takes the time
   private static final long ALIGNMENT = 256; // of cuMemAlloc
 
   private final Driver driver;
@@ -48,14 +50,17 @@ final class CudaDevice implements Device {
     this.debug = debug;
     this.version = driver.version();
     if (version < 12000) {
-      throw new InvalidInput("the NVIDIA driver runs CUDA " + version(version) + " at most", "CUDA 12.0 is needed: install driver 525 or newer, or use --device cpu");
+      throw new InvalidInput("the NVIDIA driver runs CUDA " + version(version) + " at most",
+          "CUDA 12.0 is needed: install driver 525 or newer, or use --device cpu");
     }
-    if (driver.devices() == 0) throw new InvalidInput("the NVIDIA driver sees no GPU", "check CUDA_VISIBLE_DEVICES and nvidia-smi, or use --device cpu");
+    if (driver.devices() == 0) throw new InvalidInput("the NVIDIA driver sees no GPU",
+        "check CUDA_VISIBLE_DEVICES and nvidia-smi, or use --device cpu");
     this.ordinal = driver.device(0);
     int capability = driver.capability(ordinal);
     var gpu = driver.name(ordinal);
     if (capability < 80) {
-      throw new InvalidInput(gpu + " has compute capability " + capability(capability), "8.0 or newer is needed (Ampere, Ada, Hopper, Blackwell), or use --device cpu");
+      throw new InvalidInput(gpu + " has compute capability " + capability(capability),
+          "8.0 or newer is needed (Ampere, Ada, Hopper, Blackwell), or use --device cpu");
     }
     this.context = driver.retainContext(ordinal);
     driver.current(context);
@@ -189,7 +194,8 @@ final class CudaDevice implements Device {
       } catch (CudaException e) {
         if (e.result() != CudaException.OUT_OF_MEMORY) throw e;
         throw new InvalidInput(
-            String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes, driver.free()),
+            String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes,
+                driver.free()),
             "a smaller batch or shorter sequences, bf16 weights, activation checkpointing, or --device cpu");
       }
       chunks.add(address);

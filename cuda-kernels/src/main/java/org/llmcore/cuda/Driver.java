@@ -14,8 +14,10 @@ import java.util.Optional;
 
 import org.llmcore.InvalidInput;
 
-/// The CUDA driver API (libcuda), as far as we call it, through Panama. Handles and device addresses are plain `long`; every result
-/// other than success is a `CudaException` that names the call. The library belongs to the driver's installation, not to a toolkit.
+/// The CUDA driver API (libcuda), as far as we call it, through Panama. Handles and device addresses are plain `long`; every
+/// result
+/// other than success is a `CudaException` that names the call. The library belongs to the driver's installation, not to a
+/// toolkit.
 final class Driver {
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
@@ -51,23 +53,28 @@ final class Driver {
   static Driver open(Optional<Path> file) {
     SymbolLookup found;
     try {
-      found = file.isPresent() ? SymbolLookup.libraryLookup(file.get(), Arena.global()) : SymbolLookup.libraryLookup("libcuda.so.1", Arena.global());
+      found = file.isPresent() ? SymbolLookup.libraryLookup(file.get(), Arena.global())
+          : SymbolLookup.libraryLookup("libcuda.so.1", Arena.global());
     } catch (IllegalArgumentException _) {
-      throw new InvalidInput("there is no NVIDIA driver on this machine (libcuda.so.1 is not found)", "install one, or use --device cpu");
+      throw new InvalidInput("there is no NVIDIA driver on this machine (libcuda.so.1 is not found)",
+          "install one, or use --device cpu");
     }
     if (found.find("cuLaunchKernelEx").isEmpty()) {
-      throw new InvalidInput("the NVIDIA driver is too old: it lacks cuLaunchKernelEx", "install driver 525 or newer, or use --device cpu");
+      throw new InvalidInput("the NVIDIA driver is too old: it lacks cuLaunchKernelEx",
+          "install driver 525 or newer, or use --device cpu");
     }
     var driver = new Driver(found);
     int result = driver.result("cuInit", new MemoryLayout[] {INT}, 0);
     if (result != 0) {
-      throw new InvalidInput("the NVIDIA driver does not start: " + driver.error(result), "is a GPU visible (CUDA_VISIBLE_DEVICES, nvidia-smi)? Else use --device cpu");
+      throw new InvalidInput("the NVIDIA driver does not start: " + driver.error(result),
+          "is a GPU visible (CUDA_VISIBLE_DEVICES, nvidia-smi)? Else use --device cpu");
     }
     return driver;
   }
 
   private MethodHandle handle(String name, MemoryLayout... arguments) {
-    var symbol = library.find(name).orElseThrow(() -> new InvalidInput("the NVIDIA driver lacks " + name, "install driver 525 or newer, or use --device cpu"));
+    var symbol = library.find(name).orElseThrow(() -> new InvalidInput("the NVIDIA driver lacks " + name,
+        "install driver 525 or newer, or use --device cpu"));
     return linker.downcallHandle(symbol, FunctionDescriptor.of(INT, arguments));
   }
 

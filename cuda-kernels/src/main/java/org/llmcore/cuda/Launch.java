@@ -7,7 +7,8 @@ import java.lang.foreign.ValueLayout;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.Tensor;
 
-/// One kernel call being put together: geometry and arguments in the order of the kernel's parameters. There is one native block per
+/// One kernel call being put together: geometry and arguments in the order of the kernel's parameters. There is one native block
+/// per
 /// device, filled anew for every launch (the driver copies the arguments), so a launch allocates nothing outside the heap.
 final class Launch {
   private static final int THREADS = 256;

@@ -10,7 +10,8 @@ import java.util.Map;
 
 /// What `build-fatbins.sh` says it compiled: `manifest.txt` beside the fatbins. Lines are `compiler TEXT`,
 /// `source FILE sha256`, `artefact FILE sha256 ARCHITECTURES` and `kernel NAME FAMILY`.
-record Manifest(String compiler, Map<String, String> sources, Map<String, String> artefacts, Map<String, String> architectures, List<String> kernels) {
+record Manifest(String compiler, Map<String, String> sources, Map<String, String> artefacts, Map<String, String> architectures,
+    List<String> kernels) {
   static Manifest inTheJar() {
     try (var in = Manifest.class.getResourceAsStream("manifest.txt")) {
       if (in == null) return new Manifest("none: this build has no CUDA kernels", Map.of(), Map.of(), Map.of(), List.of());

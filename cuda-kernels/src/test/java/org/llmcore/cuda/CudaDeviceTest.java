@@ -79,12 +79,14 @@ class CudaDeviceTest {
   @Test
   void aRegionThatDoesNotFitIsRefusedInOneSentence() {
     assertThatThrownBy(() -> device.reserve("too large", 1L << 45))
-        .isInstanceOf(InvalidInput.class).hasMessageContaining("region 'too large' needs 35,184,372,088,832 bytes of the GPU's memory");
+        .isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("region 'too large' needs 35,184,372,088,832 bytes of the GPU's memory");
   }
 
   @Test
   void aMissingDriverIsToldInOneSentence() {
-    assertThatThrownBy(() -> Driver.open(Optional.of(Path.of("/nowhere/libcuda.so.1")))).isInstanceOf(InvalidInput.class).hasMessageContaining("no NVIDIA driver");
+    assertThatThrownBy(() -> Driver.open(Optional.of(Path.of("/nowhere/libcuda.so.1")))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("no NVIDIA driver");
   }
 
   @Test
@@ -115,7 +117,8 @@ class CudaDeviceTest {
       var x = region.carve(DType.F32, Shape.of(1, 1, 4));
       var slots = region.carve(DType.I32, Shape.of(1)).set(1 << 20);
       assertThatThrownBy(() -> device.run(new Attention.Store(pages, x, slots)))
-          .isInstanceOf(CudaException.class).hasMessageContaining("kernel llm_attention_store failed").hasMessageContaining("ILLEGAL_ADDRESS");
+          .isInstanceOf(CudaException.class).hasMessageContaining("kernel llm_attention_store failed")
+          .hasMessageContaining("ILLEGAL_ADDRESS");
       host.shuffle(1);
     }
   }

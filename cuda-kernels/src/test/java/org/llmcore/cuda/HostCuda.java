@@ -28,7 +28,8 @@ final class HostCuda {
   private static final Path CUDA = Path.of("src/main/cuda");
   private static final Path RUNTIME = Path.of("src/test/cuda");
   private static final List<String> FLAGS = List.of(
-      "-std=c++17", "-O2", "-g1", "-fPIC", "-ftrivial-auto-var-init=pattern", "-Wall", "-Wno-unknown-pragmas", "-fvisibility=hidden");
+      "-std=c++17", "-O2", "-g1", "-fPIC", "-ftrivial-auto-var-init=pattern", "-Wall", "-Wno-unknown-pragmas",
+          "-fvisibility=hidden");
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
 
   private final Path driver;
@@ -41,7 +42,8 @@ final class HostCuda {
     this.kernels = kernels;
     var library = SymbolLookup.libraryLookup(driver, Arena.global());
     configure = Linker.nativeLinker().downcallHandle(library.find("hc_config").orElseThrow(),
-        FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT));
+        FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT,
+            ValueLayout.JAVA_INT));
     reset = Linker.nativeLinker().downcallHandle(library.find("hc_reset").orElseThrow(), FunctionDescriptor.ofVoid());
   }
 
@@ -52,7 +54,8 @@ final class HostCuda {
 
   /// With every `.cu` of a folder; compiled once per content.
   static HostCuda open(Path sources) {
-    assumeTrue(System.getProperty("os.name").equals("Linux") && present("g++"), "the CUDA kernels are tested on the CPU by g++ on Linux, which is not here");
+    assumeTrue(System.getProperty("os.name").equals("Linux") && present("g++"),
+        "the CUDA kernels are tested on the CPU by g++ on Linux, which is not here");
     try {
       var driver = driver();
       return new HostCuda(driver, kernels(sources, driver));
@@ -110,9 +113,11 @@ final class HostCuda {
       var family = name.substring(0, name.length() - 3);
       var object = folder.resolve(family + ".o").toString();
       compile.add(command(List.of("g++"), FLAGS,
-          List.of("-march=native", "-fsanitize=thread", "-DHC_CHECK", "-I" + RUNTIME, "-I" + CUDA, "-x", "c++", "-c", file.toString(), "-o", object)));
+          List.of("-march=native", "-fsanitize=thread", "-DHC_CHECK", "-I" + RUNTIME, "-I" + CUDA, "-x", "c++", "-c",
+              file.toString(), "-o", object)));
       // Linked without the sanitizer's library: the hooks are the host driver's.
-      link.add(List.of("g++", "-shared", "-nostartfiles", object, driver.toString(), "-o", folder.resolve(family + ".so").toString()));
+      link.add(List.of("g++", "-shared", "-nostartfiles", object, driver.toString(), "-o", folder.resolve(family + ".so")
+          .toString()));
     }
     run(compile);
     run(link);
@@ -158,7 +163,8 @@ final class HostCuda {
     int cores = Runtime.getRuntime().availableProcessors();
     for (int from = 0; from < commands.size(); from += cores) {
       var running = new ArrayList<Process>();
-      for (var command : commands.subList(from, Math.min(commands.size(), from + cores))) running.add(new ProcessBuilder(command).redirectErrorStream(true).start());
+      for (var command : commands.subList(from, Math.min(commands.size(), from + cores))) running.add(new ProcessBuilder(command)
+          .redirectErrorStream(true).start());
       for (var process : running) {
         var said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         assertThat(process.waitFor(5, TimeUnit.MINUTES)).isTrue();

@@ -34,7 +34,8 @@ class LlamaOnCudaTest {
   private static final int VOCABULARY = 270;
   private static final Tokenizer WORDS = BpeTrainer.train(List.of("select name from users where age > 21"), VOCABULARY);
   private static final LlamaConfig CONFIG =
-      new LlamaConfig(VOCABULARY, 24, 40, 2, 4, 2, 6, 32, 1e-5, 10000, 1, false, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+      new LlamaConfig(VOCABULARY, 24, 40, 2, 4, 2, 6, 32, 1e-5, 10000, 1, false, OptionalInt.of(1), List.of(2),
+          OptionalInt.empty(), "float32");
   private static final int[] TEXT = {1, 17, 200, 33, 4, 90, 17, 123, 9};
 
   private HostCuda host;
@@ -78,7 +79,8 @@ class LlamaOnCudaTest {
       try (var other = device.growing("logits")) {
         var q = Pass.inference(device, other);
         var seen = Tokens.of(q, TEXT);
-        out.put("logits", decoder.logits(q, decoder.hidden(q, seen, new Mixing.Within(seen.starts()), false, new ArrayList<>())).toFloats());
+        out.put("logits", decoder.logits(q, decoder.hidden(q, seen, new Mixing.Within(seen.starts()), false, new ArrayList<>()))
+            .toFloats());
       }
       var targets = new int[TEXT.length];
       System.arraycopy(TEXT, 1, targets, 0, TEXT.length - 1);
@@ -100,7 +102,8 @@ class LlamaOnCudaTest {
     return distance(a, new float[a.length]);
   }
 
-  /// Errors grow through the layers as they do on the CPU: the GPU may be 8 times as far from the reference, or 8 roundings of the largest value.
+  /// Errors grow through the layers as they do on the CPU: the GPU may be 8 times as far from the reference, or 8 roundings of
+  /// the largest value.
   @Test
   void aTrainingStepIsAsNearToTheReferenceAsTheCpuIs() {
     var expected = step(new ReferenceDevice());

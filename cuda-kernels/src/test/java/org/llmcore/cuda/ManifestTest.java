@@ -24,14 +24,16 @@ class ManifestTest {
   private static Map<String, String> hashes(Path folder, String pattern) throws Exception {
     var out = new TreeMap<String, String>();
     try (var files = Files.newDirectoryStream(folder, pattern)) {
-      for (var f : files) out.put(f.getFileName().toString(), HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(f))));
+      for (var f : files) out.put(f.getFileName().toString(), HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256")
+          .digest(Files.readAllBytes(f))));
     }
     return out;
   }
 
   @Test
   void everySourceIsTheOneThatWasCompiled() throws Exception {
-    assertThat(new TreeMap<>(manifest.sources())).as("a source changed since the last run of cuda-kernels/build-fatbins.sh; run it and commit what it writes")
+    assertThat(new TreeMap<>(manifest.sources()))
+        .as("a source changed since the last run of cuda-kernels/build-fatbins.sh; run it and commit what it writes")
         .isEqualTo(hashes(SOURCES, "*.{cu,cuh}"));
   }
 

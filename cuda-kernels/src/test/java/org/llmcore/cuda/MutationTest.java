@@ -41,7 +41,8 @@ class MutationTest {
       var text = Files.readString(Path.of("src/main/cuda", bug.family + ".cu"));
       int at = text.indexOf(bug.from);
       assertThat(at).as(bug.toString()).isPositive();
-      Files.writeString(sources.resolve(bug.family + "-" + i + ".cu"), text.substring(0, at) + bug.to + text.substring(at + bug.from.length()));
+      Files.writeString(sources.resolve(bug.family + "-" + i + ".cu"), text.substring(0,
+          at) + bug.to + text.substring(at + bug.from.length()));
     }
     host = HostCuda.open(sources);
   }
@@ -68,6 +69,7 @@ class MutationTest {
   @ValueSource(ints = {0, 1, 2, 3})
   void aPlantedBugIsSeen(int i) {
     var family = BUGS.get(i).family;
-    assertThatThrownBy(() -> run(host.device("-" + i), family)).isInstanceOf(CudaException.class).hasMessageContaining("kernel llm_" + family);
+    assertThatThrownBy(() -> run(host.device("-" + i), family)).isInstanceOf(CudaException.class)
+        .hasMessageContaining("kernel llm_" + family);
   }
 }

@@ -1,5 +1,6 @@
 package org.llmcore.generate;
 
+import java.util.Arrays;
 import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
@@ -43,9 +44,7 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
     }
     int greatest = greatest(logits);
     if (temperature == 0) return greatest;
-    // + 0f: −0 equals 0, so that equals stand by id
-    var order = IntStream.range(0, logits.length).boxed().sorted((i, j) -> Float.compare(logits[j] + 0f, logits[i] + 0f))
-        .mapToInt(i -> i).toArray();
+    var order = descending(logits);
     int kept = topK == 0 ? order.length : Math.min(topK, order.length);
     var weight = new double[kept];
     double total = 0;
@@ -62,6 +61,20 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
       if (draw < 0) return order[i];
     }
     return order[n - 1];
+  }
+
+  /// Ids by falling logit, equals by rising id: one sort of longs, the logit's order in the upper half, the id in the lower.
+  private static int[] descending(float[] logits) {
+    var keys = new long[logits.length];
+    for (int i = 0; i < keys.length; i++) {
+      int bits = Float.floatToIntBits(logits[i] + 0f); // −0 + 0 is 0, so that equals stand by id
+      int rising = bits ^ (bits >> 31 & 0x7fffffff);
+      keys[i] = (long) ~rising << 32 | i;
+    }
+    Arrays.sort(keys);
+    var order = new int[keys.length];
+    for (int i = 0; i < order.length; i++) order[i] = (int) keys[i];
+    return order;
   }
 
   private static int greatest(float[] logits) {

@@ -23,9 +23,15 @@ import org.llmcore.tensor.Tensor;
 public record Decoder(
     LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head) {
 
-  /// Carves all weights, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
+  /// Carves all weights in one dtype, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
   public static Decoder carve(LlamaConfig c, Region region, DType weights, DType activations, boolean trainable) {
+    return carve(c, region, Form.dense(weights, activations), trainable);
+  }
+
+  /// Carves all weights, content undefined, under their Hugging Face names. `trainable` marks the dense ones as wanting gradients.
+  public static Decoder carve(LlamaConfig c, Region region, Form form, boolean trainable) {
     var all = new Parameters();
+    var weights = form.weights();
     int q = c.heads() * c.headDim();
     int kv = c.kvHeads() * c.headDim();
     var embedding = matrix(all, region, "model.embed_tokens", c.vocabulary(), c.hidden(), weights, trainable);
@@ -38,22 +44,22 @@ public record Decoder(
       var attention =
           new SelfAttention(
               i, c.heads(), c.kvHeads(), c.headDim(),
-              linear(all, region, layer + "self_attn.q_proj", q, c.hidden(), weights, trainable),
-              linear(all, region, layer + "self_attn.k_proj", kv, c.hidden(), weights, trainable),
-              linear(all, region, layer + "self_attn.v_proj", kv, c.hidden(), weights, trainable),
-              linear(all, region, layer + "self_attn.o_proj", c.hidden(), q, weights, trainable),
+              linear(all, region, layer + "self_attn.q_proj", q, c.hidden(), form, trainable),
+              linear(all, region, layer + "self_attn.k_proj", kv, c.hidden(), form, trainable),
+              linear(all, region, layer + "self_attn.v_proj", kv, c.hidden(), form, trainable),
+              linear(all, region, layer + "self_attn.o_proj", c.hidden(), q, form, trainable),
               rope);
       var mlpNorm = vector(all, region, layer + "post_attention_layernorm", c.hidden(), weights, trainable);
       var mlp =
           new Mlp(
-              linear(all, region, layer + "mlp.gate_proj", c.intermediate(), c.hidden(), weights, trainable),
-              linear(all, region, layer + "mlp.up_proj", c.intermediate(), c.hidden(), weights, trainable),
-              linear(all, region, layer + "mlp.down_proj", c.hidden(), c.intermediate(), weights, trainable));
+              linear(all, region, layer + "mlp.gate_proj", c.intermediate(), c.hidden(), form, trainable),
+              linear(all, region, layer + "mlp.up_proj", c.intermediate(), c.hidden(), form, trainable),
+              linear(all, region, layer + "mlp.down_proj", c.hidden(), c.intermediate(), form, trainable));
       blocks.add(new Block(attentionNorm, attention, mlpNorm, mlp, (float) c.rmsEps()));
     }
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
     var head = c.tiedHead() ? all.twin(embedding) : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
-    return new Decoder(c, activations, all, embedding, List.copyOf(blocks), norm, head);
+    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head);
   }
 
   private static Tensor vector(Parameters all, Region region, String name, int n, DType dtype, boolean trainable) {
@@ -64,15 +70,32 @@ public record Decoder(
     return all.put(name + ".weight", region.carve(dtype, Shape.of(out, in)).tracked(trainable));
   }
 
-  private static Linear linear(Parameters all, Region region, String name, int out, int in, DType dtype, boolean trainable) {
-    return new DenseLinear(name, matrix(all, region, name, out, in, dtype, trainable));
+  private static Linear linear(Parameters all, Region region, String name, int out, int in, Form form, boolean trainable) {
+    var layer = form.linears().carve(region, name, out, in);
+    return layer instanceof DenseLinear d ? new DenseLinear(name, all.put(name + ".weight", d.w().tracked(trainable))) : layer;
   }
 
   /// Bytes that `carve` takes for the weights and the rotary table.
   public static long bytes(LlamaConfig c, DType weights) {
+    return bytes(c, Form.dense(weights, DType.F32));
+  }
+
+  /// Bytes that `carve` takes for the weights and the rotary table.
+  public static long bytes(LlamaConfig c, Form form) {
     var counted = Region.measuring("weights");
-    carve(c, counted, weights, DType.F32, false);
+    carve(c, counted, form, false);
     return counted.high();
+  }
+
+  /// The linear layers of all blocks, in the order of the forward pass.
+  public List<Linear> linears() {
+    var all = new ArrayList<Linear>();
+    mapped(
+        l -> {
+          all.add(l);
+          return l;
+        });
+    return all;
   }
 
   /// The same model with every linear layer of its blocks replaced by `f` of it.

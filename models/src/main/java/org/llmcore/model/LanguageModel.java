@@ -5,9 +5,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.BiConsumer;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AtomicFile;
@@ -16,9 +18,12 @@ import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.op.Device;
+import org.llmcore.quant.Nf4Codes;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
+import org.llmcore.tensor.Nf4;
 import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
@@ -31,13 +36,15 @@ public final class LanguageModel implements AutoCloseable {
   private final Decoder decoder;
   private final Tokenizer tokenizer;
   private final Region weights;
+  private final Form form;
   private final List<String> notes;
 
-  private LanguageModel(Device device, Decoder decoder, Tokenizer tokenizer, Region weights, List<String> notes) {
+  private LanguageModel(Device device, Decoder decoder, Tokenizer tokenizer, Region weights, Form form, List<String> notes) {
     this.device = device;
     this.decoder = decoder;
     this.tokenizer = tokenizer;
     this.weights = weights;
+    this.form = form;
     this.notes = notes;
   }
 
@@ -48,7 +55,9 @@ public final class LanguageModel implements AutoCloseable {
   /// @throws InvalidInput naming the file, tensor or key that is wrong
   public static LanguageModel open(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
     ModelFiles.refusePickle(path);
-    if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, precision, trainable);
+    if (trainable && precision.quantized()) throw frozen(precision);
+    var form = precision.form();
+    if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, form, trainable);
     if (!Files.isDirectory(path)) {
       throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
     }
@@ -56,11 +65,11 @@ public final class LanguageModel implements AutoCloseable {
     var words = tokenizer(tokenizer.orElse(path), config);
     try (var files = ModelFiles.open(path)) {
       // Whatever sizes config.json claims, memory is taken only for weights that are there.
-      fit(Decoder.carve(config, Region.measuring("weights"), precision.weights(), precision.activations(), trainable), files);
-      var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
+      fit(Decoder.carve(config, Region.measuring("weights"), form, trainable), files);
+      var region = device.reserve("weights", Decoder.bytes(config, form));
       try {
-        var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), trainable);
-        return new LanguageModel(device, decoder, words, region, load(device, decoder, files));
+        var decoder = Decoder.carve(config, region, form, trainable);
+        return new LanguageModel(device, decoder, words, region, form, load(device, decoder, files));
       } catch (RuntimeException e) {
         region.close();
         throw e;
@@ -68,44 +77,61 @@ public final class LanguageModel implements AutoCloseable {
     }
   }
 
-  private static void fit(Decoder decoder, ModelFiles files) {
-    decoder
-        .parameters()
-        .map()
-        .forEach(
-            (name, w) -> {
-              var e = files.entries().get(name);
-              if (e == null) {
-                throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
-              }
-              if (!Arrays.equals(e.shape(), w.shape().dims())) {
-                throw new InvalidInput(
-                    "tensor " + name + " has shape " + e.describe() + ", config.json asks for " + w.shape(),
-                    "config.json and the weights must belong together");
-              }
-            });
+  private static InvalidInput frozen(Precision precision) {
+    return new InvalidInput("weights in " + precision + " cannot be trained", "train an adapter on them (method.type: lora), or keep the weights in f32 or bf16");
   }
 
-  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Precision precision,
+  private static void fit(Decoder decoder, ModelFiles files) {
+    decoder.parameters().map().forEach((name, w) -> fit(files, name, w.shape().dims()));
+    quantized(decoder, (name, l) -> fit(files, name, l.outputs(), l.inputs()));
+  }
+
+  private static void fit(ModelFiles files, String name, int... dims) {
+    var e = files.entries().get(name);
+    if (e == null) {
+      throw new InvalidInput("the files lack the tensor " + name, "config.json and the weights must belong together");
+    }
+    if (!Arrays.equals(e.shape(), dims)) {
+      throw new InvalidInput(
+          "tensor " + name + " has shape " + e.describe() + ", config.json asks for " + Shape.of(dims),
+          "config.json and the weights must belong together");
+    }
+  }
+
+  /// The layers that are held in few bits, by the name of the tensor they are made of.
+  private static void quantized(Decoder decoder, BiConsumer<String, QuantLinear> use) {
+    for (var l : decoder.linears()) if (l instanceof QuantLinear q) use.accept(q.name() + ".weight", q);
+  }
+
+  /// Encodes the weights (outputs, inputs) of one layer.
+  private static void encode(Device device, QuantLinear layer, float[] weights) {
+    if (!(layer.w() instanceof Nf4 w)) throw new IllegalArgumentException(layer.name() + " in " + layer.w().describe() + " is not made from dense weights here");
+    Nf4Codes.encode(weights).upload(device, w);
+  }
+
+  private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Form form,
       boolean trainable) {
     var file = Llama2c.read(path);
     if (tokenizer.isEmpty()) {
       throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
     }
     var words = tokenizer(tokenizer.get(), file.config());
-    var region = device.reserve("weights", Decoder.bytes(file.config(), precision.weights()));
-    var decoder = Decoder.carve(file.config(), region, precision.weights(), precision.activations(), trainable);
+    var region = device.reserve("weights", Decoder.bytes(file.config(), form));
+    var decoder = Decoder.carve(file.config(), region, form, trainable);
     decoder.parameters().map().forEach((name, w) -> upload(device, w, file.tensors().get(name)));
-    return new LanguageModel(device, decoder, words, region, List.of());
+    quantized(decoder, (name, l) -> encode(device, l, file.tensors().get(name)));
+    return new LanguageModel(device, decoder, words, region, form, List.of());
   }
 
   /// A model with fresh weights (`Initialisation`), all of them trainable.
   public static LanguageModel scratch(Device device, LlamaConfig config, Tokenizer tokenizer, Precision precision, long seed) {
     check(tokenizer, config);
-    var region = device.reserve("weights", Decoder.bytes(config, precision.weights()));
-    var decoder = Decoder.carve(config, region, precision.weights(), precision.activations(), true);
+    if (precision.quantized()) throw frozen(precision);
+    var form = precision.form();
+    var region = device.reserve("weights", Decoder.bytes(config, form));
+    var decoder = Decoder.carve(config, region, form, true);
     Initialisation.initialise(decoder, seed);
-    return new LanguageModel(device, decoder, tokenizer, region, List.of());
+    return new LanguageModel(device, decoder, tokenizer, region, form, List.of());
   }
 
   private static Tokenizer tokenizer(Path path, LlamaConfig config) {
@@ -125,8 +151,15 @@ public final class LanguageModel implements AutoCloseable {
   private static List<String> load(Device device, Decoder decoder, ModelFiles files) {
     var notes = new ArrayList<String>();
     decoder.parameters().map().forEach((name, w) -> upload(device, w, files.entries().get(name)));
+    var coded = new HashSet<String>();
+    quantized(
+        decoder,
+        (name, l) -> {
+          coded.add(name);
+          encode(device, l, files.entries().get(name).toFloats()); // one layer at a time is f32
+        });
     for (var name : files.entries().keySet()) {
-      boolean known = decoder.parameters().map().containsKey(name) || name.endsWith("rotary_emb.inv_freq");
+      boolean known = decoder.parameters().map().containsKey(name) || coded.contains(name) || name.endsWith("rotary_emb.inv_freq");
       if (known || name.equals("lm_head.weight") && decoder.config().tiedHead()) continue;
       notes.add("the files hold a tensor " + name + " that this model has no place for");
     }
@@ -167,6 +200,11 @@ public final class LanguageModel implements AutoCloseable {
     return tokenizer;
   }
 
+  /// How its weights are held; the memory plan carves the same.
+  public Form form() {
+    return form;
+  }
+
   /// Bytes of the weights' region.
   public long bytes() {
     return weights.high();
@@ -192,7 +230,13 @@ public final class LanguageModel implements AutoCloseable {
   /// Writes a Hugging Face folder that transformers loads: config, generation config, weights in their dtype, tokenizer.
   /// The folder appears whole or not at all.
   /// @param shardBytes largest size of one weights file
+  /// @throws InvalidInput if weights are held in few bits
   public void save(Path folder, long shardBytes) {
+    quantized(
+        decoder,
+        (_, l) -> {
+          throw new InvalidInput("a model in " + l.w().describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
+        });
     var stored = decoder.embedding().dtype();
     var dtype = stored == DType.F32 ? "float32" : stored == DType.BF16 ? "bfloat16" : "float16";
     AtomicFile.folder(

@@ -1,17 +1,25 @@
 package org.llmcore.model;
 
+import java.util.Arrays;
+import java.util.stream.Collectors;
+
 import org.llmcore.InvalidInput;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Nf4;
 
-/// Dtypes of a model: how weights are kept and how activations flow. Sums, gradients of parameters, adapters and optimizer
-/// state are f32 in every precision.
+/// How weights are kept and how activations flow. Sums, gradients of parameters, adapters and optimizer state are f32 in every
+/// precision.
 public enum Precision {
   /// Everything f32: bit-exact on every CPU.
   F32(DType.F32, DType.F32),
   /// Weights bf16, activations f32: half the weights' memory, same arithmetic.
   BF16_WEIGHTS(DType.BF16, DType.F32),
   /// Weights and activations bf16.
-  BF16(DType.BF16, DType.BF16);
+  BF16(DType.BF16, DType.BF16),
+  /// The linear layers of the blocks in 4-bit NormalFloat, frozen; everything else as `BF16_WEIGHTS` (QLoRA, arXiv:2305.14314).
+  NF4(DType.BF16, DType.F32),
+  /// The same with double quantization: 4.127 instead of 4.5 bits per weight.
+  NF4_DOUBLE(DType.BF16, DType.F32);
 
   private final DType weights;
   private final DType activations;
@@ -21,6 +29,7 @@ public enum Precision {
     this.activations = activations;
   }
 
+  /// Dtype of the weights that are not quantized.
   public DType weights() {
     return weights;
   }
@@ -29,10 +38,23 @@ public enum Precision {
     return activations;
   }
 
-  /// `f32`, `bf16-weights` or `bf16`.
+  /// Whether linear layers are held in few bits, so that they cannot be trained, merged into or saved as they are.
+  public boolean quantized() {
+    return this == NF4 || this == NF4_DOUBLE;
+  }
+
+  /// How a model of this precision is carved.
+  public Form form() {
+    if (!quantized()) return Form.dense(weights, activations);
+    boolean twice = this == NF4_DOUBLE;
+    return new Form(weights, activations, (region, name, outputs, inputs) -> new QuantLinear(name, Nf4.carve(region, outputs, inputs, twice)));
+  }
+
+  /// `f32`, `bf16-weights`, `bf16`, `nf4` or `nf4-double`.
   public static Precision parse(String text) {
     for (var p : values()) if (p.toString().equals(text)) return p;
-    throw new InvalidInput("precision '" + text + "'", "expected f32, bf16-weights or bf16");
+    var all = Arrays.stream(values()).map(Precision::toString).collect(Collectors.joining(", "));
+    throw new InvalidInput("precision '" + text + "'", "expected one of " + all);
   }
 
   @Override

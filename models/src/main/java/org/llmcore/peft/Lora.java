@@ -89,12 +89,6 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
 
   /// The linear layers a model offers as targets.
   public static List<String> linears(Decoder base) {
-    var names = new ArrayList<String>();
-    base.mapped(
-        (Linear l) -> {
-          names.add(l.name());
-          return l;
-        });
-    return names;
+    return base.linears().stream().map(Linear::name).toList();
   }
 }

@@ -1,6 +1,10 @@
 package org.llmcore.generate;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Random;
 
@@ -28,6 +32,7 @@ final class TinyModel {
     var config =
         new LlamaConfig(VOCABULARY, 32, 48, 2, 4, 2, 8, CONTEXT, 1e-5, 10000, 1, false, OptionalInt.of(1), List.of(2),
             OptionalInt.empty(), "float32");
+    if (precision.quantized()) return quantized(precision, seed);
     var model = LanguageModel.scratch(DEVICE, config, WORDS, precision, seed);
     // Weights as small as a training starts with give nearly equal logits: a random walk wants larger ones.
     model.decoder().parameters().map().forEach((name, w) -> {
@@ -39,6 +44,17 @@ final class TinyModel {
       LanguageModel.upload(DEVICE, w, values);
     });
     return model;
+  }
+
+  /// The f32 model, saved and opened again in few bits.
+  private static LanguageModel quantized(Precision precision, long seed) {
+    try (var model = open(Precision.F32, seed)) {
+      var folder = Files.createTempDirectory("tiny").resolve("model");
+      model.save(folder, 1L << 30);
+      return LanguageModel.open(DEVICE, folder, Optional.empty(), precision, false);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   static int[] prompt(Random random, int length) {

@@ -75,7 +75,7 @@ class LanguageModelTest {
   @Test
   void whatIsSavedIsOpenedBitForBitInOneFileOrMany() {
     for (long shard : new long[] {1L << 30, 2000, 1}) {
-      for (var precision : Precision.values()) {
+      for (var precision : List.of(Precision.F32, Precision.BF16_WEIGHTS, Precision.BF16)) {
         var place = folder.resolve(precision + "-" + shard);
         try (var model = LanguageModel.scratch(device, TINY, words, precision, 7)) {
           model.save(place, shard);

@@ -31,7 +31,9 @@ public record Checkpoint(Path folder, State state) {
   /// @param step optimizer steps done
   /// @param bestLoss lowest evaluation loss so far, infinite if none
   /// @param stale evaluations since then
-  public record State(int step, long seed, double firstLoss, double bestLoss, int bestStep, int stale) {}
+  /// @param accuracyBefore the task's score before training, NaN if there is none; likewise `lossBefore`
+  public record State(
+      int step, long seed, double firstLoss, double bestLoss, int bestStep, int stale, double accuracyBefore, double lossBefore) {}
 
   private static final ObjectMapper JSON = new ObjectMapper();
 

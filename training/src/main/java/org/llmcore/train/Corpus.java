@@ -3,6 +3,8 @@ package org.llmcore.train;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.IntFunction;
+import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.data.DataFile;
@@ -105,21 +107,21 @@ record Corpus(DataSet train, DataSet validation, Optional<Task> task, List<Strin
   }
 
   private static DataSet embedded(String name, Examples examples) {
-    var out = new ArrayList<Example>();
-    switch (name) {
-      case "sql" -> {
-        var pairs = SqlTask.train(SEED, SQL_EXAMPLES);
-        for (int i = 0; i < pairs.size(); i++) out.add(examples.of(new Sample.Pair(pairs.get(i).prompt(), pairs.get(i).answer(), "embedded:sql:" + i)));
-        return new DataSet(Objective.ANSWERS, out);
-      }
-      case "sql-corpus" -> {
-        for (int i = 0; i < CORPUS_DOCUMENTS; i++) {
-          var document = SqlTask.corpus(SEED, i);
-          out.add(examples.of(new Sample.Pair(document.given(), document.learned(), "embedded:sql-corpus:" + i)));
-        }
-        return new DataSet(Objective.ANSWERS, out);
-      }
+    return switch (name) {
+      case "sql" -> made(SQL_EXAMPLES, i -> {
+        var e = SqlTask.training(SEED, i);
+        return examples.of(new Sample.Pair(e.prompt(), e.answer(), "embedded:sql:" + i));
+      });
+      case "sql-corpus" -> made(CORPUS_DOCUMENTS, i -> {
+        var document = SqlTask.corpus(SEED, i);
+        return examples.of(new Sample.Pair(document.given(), document.learned(), "embedded:sql-corpus:" + i));
+      });
       default -> throw new InvalidInput("no data set is embedded as '" + name + "'", "embedded are sql and sql-corpus");
-    }
+    };
+  }
+
+  /// Each example is a function of its number: they are made on all cores, in order.
+  private static DataSet made(int n, IntFunction<Example> example) {
+    return new DataSet(Objective.ANSWERS, IntStream.range(0, n).parallel().mapToObj(example).toList());
   }
 }

@@ -9,8 +9,8 @@ import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.data.Batch;
 import org.llmcore.model.Decoder;
+import org.llmcore.model.Form;
 import org.llmcore.op.Counting;
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 
 /// Bytes a training run will hold, by lifetime, computed before any is allocated: the very code that trains is driven on a
@@ -26,7 +26,7 @@ public record MemoryPlan(long weights, long training, long step, long generation
   /// The recipe's choices that decide memory.
   /// @param method an adapter, or empty for full fine-tuning
   /// @param recompute gradient checkpointing per block
-  public record Shape(LlamaConfig config, DType weights, DType activations, Optional<LoraConfig> method, boolean recompute) {}
+  public record Shape(LlamaConfig config, Form form, Optional<LoraConfig> method, boolean recompute) {}
 
   /// The plan for micro-batches no larger than `tokens` tokens in `sequences` sequences.
   public static MemoryPlan of(Shape shape, int tokens, int sequences) {
@@ -34,7 +34,7 @@ public record MemoryPlan(long weights, long training, long step, long generation
     var weights = Region.measuring("weights");
     var training = Region.measuring("training");
     var step = Region.measuring("step");
-    var decoder = Decoder.carve(shape.config, weights, shape.weights, shape.activations, shape.method.isEmpty());
+    var decoder = Decoder.carve(shape.config, weights, shape.form, shape.method.isEmpty());
     var tuning = shape.method.map(m -> Tuning.lora(decoder, m, training)).orElseGet(() -> Tuning.full(decoder));
     var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
     var trainer = new Trainer(device, tuning, optimizer, step, shape.recompute, 0);

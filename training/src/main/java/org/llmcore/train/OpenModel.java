@@ -28,7 +28,8 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
   /// @param tokenizer where the tokenizer is, if not with the model
   /// @param adapter folder of a PEFT adapter
   /// @param sql see the model
-  public record Place(String model, Optional<String> tokenizer, Optional<Path> adapter, boolean sql) {
+  /// @param precision what the adapter was trained on, if that is in few bits; else f32
+  public record Place(String model, Optional<String> tokenizer, Optional<Path> adapter, boolean sql, Precision precision) {
     /// Where a finished run left its result.
     /// @throws InvalidInput if the folder is no run, or has no result yet
     public static Place ofRun(Path run) {
@@ -36,10 +37,22 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
       if (!Files.exists(file)) throw new InvalidInput(run + " is no training run: it has no recipe.yaml", "give a folder such as runs/sql-lora-1");
       var recipe = recipe(file);
       boolean sql = recipe.data().source().embedded().equals(Optional.of("sql"));
-      if (Files.isDirectory(run.resolve("model"))) return new Place(run.resolve("model").toString(), Optional.empty(), Optional.empty(), sql);
+      if (Files.isDirectory(run.resolve("model"))) return new Place(run.resolve("model").toString(), Optional.empty(), Optional.empty(), sql, Precision.F32);
       if (!Files.isDirectory(run.resolve("adapter"))) throw new InvalidInput(run + " has no result yet", "continue it: train --resume " + run);
       if (!(recipe.model() instanceof Recipe.Pretrained base)) throw new InvalidInput(run + " has an adapter but no base model", "name the model with --model");
-      return new Place(base.source().text(), recipe.tokenizer().map(Recipe.Source::text), Optional.of(run.resolve("adapter")), sql);
+      return new Place(base.source().text(), recipe.tokenizer().map(Recipe.Source::text), Optional.of(run.resolve("adapter")), sql, trainedOn(recipe));
+    }
+
+    /// What the adapter of a run was trained on: `f32` unless that is in few bits.
+    /// @param adapter the adapter's folder; where it is not that of a run, f32
+    public static Precision trainedOn(Path adapter) {
+      var file = adapter.toAbsolutePath().resolveSibling("recipe.yaml");
+      return adapter.endsWith("adapter") && Files.exists(file) ? trainedOn(recipe(file)) : Precision.F32;
+    }
+
+    private static Precision trainedOn(Recipe recipe) {
+      var held = recipe.model().precision().held();
+      return held.quantized() ? held : Precision.F32;
     }
 
     private static Recipe recipe(Path file) {
@@ -53,7 +66,8 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
 
   /// Opens the result of a finished run; the device stays the caller's.
   public static OpenModel ofRun(Device device, Path run) {
-    return of(device, Place.ofRun(run), Precision.F32);
+    var place = Place.ofRun(run);
+    return of(device, place, place.precision);
   }
 
   /// Opens what a place names; the device stays the caller's.

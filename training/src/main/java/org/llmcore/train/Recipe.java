@@ -34,10 +34,23 @@ public record Recipe(
     }
   }
 
-  /// What the weights are kept in. Sums are f32 either way.
+  /// What the weights are kept in; activations are f32 in all. In the two last, linear layers are frozen in 4 bits (QLoRA).
   public enum Precision {
-    F32,
-    BF16
+    F32(org.llmcore.model.Precision.F32),
+    BF16(org.llmcore.model.Precision.BF16_WEIGHTS),
+    NF4(org.llmcore.model.Precision.NF4),
+    NF4_DOUBLE(org.llmcore.model.Precision.NF4_DOUBLE);
+
+    private final org.llmcore.model.Precision held;
+
+    Precision(org.llmcore.model.Precision held) {
+      this.held = held;
+    }
+
+    /// How a model is opened.
+    public org.llmcore.model.Precision held() {
+      return held;
+    }
   }
 
   /// The model to start from.

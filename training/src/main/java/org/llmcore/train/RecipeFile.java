@@ -128,9 +128,16 @@ public final class RecipeFile {
       var model = model(all);
       var tokenizer = all.text("tokenizer").map(Recipe.Source::new);
       var method = method(all, model instanceof Recipe.Scratch);
+      frozen(model, method);
       double rate = model instanceof Recipe.Scratch ? 5e-4 : method instanceof Recipe.Full ? 2e-5 : 2e-4;
       return new Recipe(model, tokenizer, method, data(all), training(all, rate), evaluation(all), checkpoints(all), output(all));
     }
+  }
+
+  private static void frozen(Recipe.Model model, Recipe.Method method) {
+    if (!model.precision().held().quantized()) return;
+    if (model instanceof Recipe.Scratch) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " for a model from scratch", "weights in few bits cannot be trained: use f32 or bf16");
+    if (method instanceof Recipe.Full) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " with method.type full", "weights in few bits cannot be trained: use method.type lora, or precision f32 or bf16");
   }
 
   private static Recipe.Model model(Section all) {

@@ -25,7 +25,6 @@ import org.llmcore.eval.Task;
 import org.llmcore.generate.Generator;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
-import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.Region;
@@ -119,19 +118,12 @@ public final class TrainingRun {
     boolean full = lora().isEmpty();
     return switch (recipe.model()) {
       case Recipe.Pretrained m ->
-          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), precision(m.precision()), full);
+          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), m.precision().held(), full);
       case Recipe.Scratch m -> {
         var source = recipe.tokenizer().orElseThrow(() -> new InvalidInput("a model from scratch needs a tokenizer", "add tokenizer: <file or folder>, or bpe:<vocabulary> to train one"));
         var tokenizer = source.text().startsWith("bpe:") ? Corpus.tokenizer(recipe, source.text().substring(4)) : Tokenizers.open(Embedded.path(source.text()), m.architecture().vocabulary());
-        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, precision(m.precision()), recipe.training().seed());
+        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, m.precision().held(), recipe.training().seed());
       }
-    };
-  }
-
-  private static Precision precision(Recipe.Precision p) {
-    return switch (p) {
-      case F32 -> Precision.F32;
-      case BF16 -> Precision.BF16_WEIGHTS;
     };
   }
 
@@ -187,23 +179,25 @@ public final class TrainingRun {
       tokens = Math.max(tokens, b.ids().length);
       sequences = Math.max(sequences, b.sequences());
     }
-    var precision = recipe.model().precision();
-    var shape =
-        new MemoryPlan.Shape(model.config(), precision(precision).weights(), precision(precision).activations(), lora(), recipe.training().checkpointing());
+    var shape = new MemoryPlan.Shape(model.config(), model.form(), lora(), recipe.training().checkpointing());
     var plan = MemoryPlan.of(shape, tokens, sequences);
     return corpus.task().isEmpty() ? plan : plan.generating(Generator.bytes(model.decoder(), SLOTS, model.config().contextLength()));
   }
 
   private Summary train(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan) {
-    var before = corpus.task().filter(_ -> !resume).map(t -> judge(t, model.decoder(), model, "before"));
+    boolean frozen = lora().isPresent();
+    var before = corpus.task().filter(_ -> !resume && !frozen).map(t -> judge(t, model.decoder(), model, "before"));
     try (var training = device.reserve("training", plan.training())) {
       var tuning = lora().map(c -> Tuning.lora(model.decoder(), c, training)).orElseGet(() -> Tuning.full(model.decoder()));
-      var loop = loop(model, corpus, steps, plan, tuning, training);
-      var after = loop.interrupted ? Optional.<Task.Result>empty() : corpus.task().map(t -> judge(t, tuning.decoder(), model, "after"));
+      var loop = loop(model, corpus, steps, plan, tuning, training, accuracy(before));
+      var task = corpus.task().filter(_ -> !loop.interrupted);
+      // An adapter leaves the base as it was: it can be asked when everything is warm, and the first step comes sooner.
+      if (frozen) before = task.map(t -> judge(t, model.decoder(), model, "before"));
+      var after = task.map(t -> judge(t, tuning.decoder(), model, "after"));
       var result = save(model, tuning, loop.interrupted);
       var summary =
           new Summary(
-              accuracy(before), accuracy(after), loop.before, loop.after, loop.firstLoss, loop.lastLoss, loop.steps, loop.tokensPerSecond, plan.total(),
+              frozen ? accuracy(before) : loop.accuracyBefore, accuracy(after), loop.before, loop.after, loop.firstLoss, loop.lastLoss, loop.steps, loop.tokensPerSecond, plan.total(),
               model.bytes() + training.high() + Math.max(loop.stepBytes, generating), (System.nanoTime() - started) / 1e9, loop.firstStepSeconds,
               device.name(), Checkpoint.sha256(device, tuning.trained().map()), result.toString(), loop.interrupted, notes);
       summary.write(folder.resolve("summary.json"));
@@ -235,10 +229,10 @@ public final class TrainingRun {
 
   /// What the loop leaves behind.
   private record Looped(
-      OptionalDouble before, OptionalDouble after, double firstLoss, double lastLoss, int steps, double tokensPerSecond, double firstStepSeconds,
+      OptionalDouble accuracyBefore, OptionalDouble before, OptionalDouble after, double firstLoss, double lastLoss, int steps, double tokensPerSecond, double firstStepSeconds,
       long stepBytes, boolean interrupted) {}
 
-  private Looped loop(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan, Tuning tuning, Region training) {
+  private Looped loop(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan, Tuning tuning, Region training, OptionalDouble accuracy) {
     var t = recipe.training();
     var settings = new Optimizer.Settings(t.beta1(), t.beta2(), t.eps(), t.weightDecay(), t.clip());
     tuning.lora().ifPresent(l -> l.initialise(t.seed()));
@@ -248,10 +242,10 @@ public final class TrainingRun {
     resumed.ifPresent(c -> c.restore(device, tuning, optimizer));
     int from = resumed.map(c -> c.state().step()).orElse(0);
     try (var step = device.reserve("step", plan.step());
-        var metrics = from == 0 ? Metrics.create(folder.resolve("metrics.jsonl")) : Metrics.resume(folder.resolve("metrics.jsonl"), from);
+        var metrics = resume ? Metrics.resume(folder.resolve("metrics.jsonl"), from) : Metrics.create(folder.resolve("metrics.jsonl"));
         var events = EventFile.create(folder, from, InstantSource.system())) {
       var trainer = new Trainer(device, tuning, optimizer, step, t.checkpointing(), t.seed());
-      var loop = new Loop(trainer, tuning, optimizer, steps, validation(corpus), metrics, events, resumed.map(Checkpoint::state));
+      var loop = new Loop(trainer, tuning, optimizer, steps, validation(corpus), metrics, events, accuracy, resumed.map(Checkpoint::state));
       var done = loop.run(from, step);
       LossCurve.write(folder.resolve("loss.png"), folder.getFileName().toString(), Metrics.read(folder.resolve("metrics.jsonl")));
       return done;
@@ -279,10 +273,12 @@ public final class TrainingRun {
     int bestStep;
     int stale;
     int saved = -1;
+    OptionalDouble accuracyBefore;
+    OptionalDouble lossBefore;
 
     Loop(
         Trainer trainer, Tuning tuning, Optimizer optimizer, StepPlan plan, List<Batch> validation, Metrics metrics, EventFile events,
-        Optional<Checkpoint.State> state) {
+        OptionalDouble accuracy, Optional<Checkpoint.State> state) {
       this.trainer = trainer;
       this.tuning = tuning;
       this.optimizer = optimizer;
@@ -294,14 +290,16 @@ public final class TrainingRun {
       this.bestLoss = state.map(Checkpoint.State::bestLoss).orElse(Double.POSITIVE_INFINITY);
       this.bestStep = state.map(Checkpoint.State::bestStep).orElse(0);
       this.stale = state.map(Checkpoint.State::stale).orElse(0);
+      this.accuracyBefore = state.map(s -> number(s.accuracyBefore())).orElse(accuracy);
+      this.lossBefore = state.map(s -> number(s.lossBefore())).orElse(OptionalDouble.empty());
     }
 
     Looped run(int from, Region step) {
       var t = recipe.training();
       int steps = plan.steps();
       var schedule = new LrSchedule(t.schedule(), t.learningRate(), t.minLearningRate(), t.warmup(steps), steps);
-      var before = from == 0 ? evaluate(0) : OptionalDouble.empty();
-      var after = before;
+      if (!resume) lossBefore = evaluate(0);
+      var after = lossBefore;
       listener.begins(from, steps);
       long begun = System.nanoTime();
       long tokens = 0;
@@ -327,7 +325,7 @@ public final class TrainingRun {
       if (!interrupted && !early) after = evaluate(s);
       save(s);
       if (early) best(s);
-      return new Looped(before, after, firstLoss, lastLoss, s, speed, firstStep, step.high(), interrupted);
+      return new Looped(accuracyBefore, lossBefore, after, firstLoss, lastLoss, s, speed, firstStep, step.high(), interrupted);
     }
 
     /// Early stopping gives back the best checkpoint's parameters.
@@ -376,11 +374,16 @@ public final class TrainingRun {
 
     private void save(int s) {
       if (saved == s) return;
-      var state = new Checkpoint.State(s, recipe.training().seed(), firstLoss, bestLoss, bestStep, stale);
+      var state = new Checkpoint.State(
+              s, recipe.training().seed(), firstLoss, bestLoss, bestStep, stale, accuracyBefore.orElse(Double.NaN), lossBefore.orElse(Double.NaN));
       Checkpoint.write(checkpoints(), device, tuning, optimizer, state, recipe.checkpoints().keep());
       saved = s;
       listener.saved(checkpoints().resolve("step-%08d".formatted(s)));
     }
+  }
+
+  private static OptionalDouble number(double x) {
+    return Double.isNaN(x) ? OptionalDouble.empty() : OptionalDouble.of(x);
   }
 
   /// A free folder `<base>-1`, `<base>-2`, … below `runs`.

@@ -10,6 +10,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.cpu.CpuDevice;
@@ -82,17 +84,19 @@ class TrainingRunTest {
     assertThat(recomputed.peakBytes()).isLessThan(kept.peakBytes());
   }
 
-  @Test
-  void aRunThatWasInterruptedEndsWithTheSameBits() {
+  @ParameterizedTest
+  @ValueSource(ints = {0, 5})
+  void aRunThatWasInterruptedEndsWithTheSameBits(int steps) {
     var whole = run("whole", recipe(4, false, 10, 5e-3), 2);
     var asked = new AtomicInteger();
     try (Device device = new CpuDevice(true, 2)) {
-      var stopped = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), false, TrainingListener.NONE, () -> asked.incrementAndGet() > 5).run();
+      var stopped = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), false, TrainingListener.NONE, () -> asked.incrementAndGet() > steps).run();
       assertThat(stopped.interrupted()).isTrue();
-      assertThat(stopped.steps()).isEqualTo(5);
+      assertThat(stopped.steps()).isEqualTo(steps);
       var resumed = new TrainingRun(device, recipe(4, false, 10, 5e-3), folder.resolve("stopped"), true, TrainingListener.NONE, () -> false).run();
       assertThat(resumed.weightsSha256()).isEqualTo(whole.weightsSha256());
       assertThat(resumed.lastLoss()).isEqualTo(whole.lastLoss());
+      assertThat(resumed.evalLossBefore()).isEqualTo(whole.evalLossBefore());
     }
     assertThat(Metrics.read(folder.resolve("stopped/metrics.jsonl")).stream().filter(l -> l.values().containsKey("loss")).count()).isEqualTo(10);
   }

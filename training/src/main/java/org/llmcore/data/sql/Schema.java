@@ -9,7 +9,7 @@ import java.util.Set;
 /// different queries give different answers.
 ///
 /// @param tables the second, if any, refers to the first: its column `<singular>_id` holds ids of the first table
-record Schema(List<Table> tables) {
+public record Schema(List<Table> tables) {
   /// A column; `text` or a number.
   record Column(String name, boolean text) {}
 

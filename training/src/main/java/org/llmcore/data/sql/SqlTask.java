@@ -2,6 +2,7 @@ package org.llmcore.data.sql;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 
 import org.llmcore.data.sql.Query.Language;
 
@@ -15,10 +16,15 @@ public final class SqlTask {
   /// One example.
   /// @param prompt what the model is given; ends with the tag of the answer's language
   /// @param answer what it should write, starting with a space
-  /// @param script statements that make the database in SQLite
+  /// @param schema the tables asked about
   /// @param family kind of query, lower case
   /// @param heldOut whether the phrasing is one that training never shows
-  public record Example(String prompt, String answer, List<String> script, String family, boolean heldOut) {}
+  public record Example(String prompt, String answer, Schema schema, String family, boolean heldOut) {
+    /// Statements that make the database in SQLite.
+    public List<String> script() {
+      return schema.script();
+    }
+  }
 
   private static final String SEPARATOR = " | ";
 
@@ -37,9 +43,12 @@ public final class SqlTask {
 
   /// `n` examples for fine-tuning.
   public static List<Example> train(long seed, int n) {
-    var out = new ArrayList<Example>();
-    for (int i = 0; i < n; i++) out.add(example(new Draw(seed, 1, i), Lexicon.Split.TRAIN, Question.Phrasing.KNOWN));
-    return out;
+    return IntStream.range(0, n).mapToObj(i -> training(seed, i)).toList();
+  }
+
+  /// Example i for fine-tuning.
+  public static Example training(long seed, int i) {
+    return example(new Draw(seed, 1, i), Lexicon.Split.TRAIN, Question.Phrasing.KNOWN);
   }
 
   /// `n` examples for evaluation: unseen schemas, and every second question in an unseen phrasing.
@@ -56,7 +65,7 @@ public final class SqlTask {
     var schema = Schema.of(draw, split, Question.joins(family) || draw.chance(15));
     var q = Question.of(draw, family, schema, phrasing);
     return new Example(
-        prompt(schema.text(), q.text()), " " + q.query().sql(), schema.script(), family.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' '), q.heldOut());
+        prompt(schema.text(), q.text()), " " + q.query().sql(), schema, family.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' '), q.heldOut());
   }
 
   /// A document of the base model's corpus.
