@@ -22,8 +22,8 @@ import org.llmcore.tensor.Tensor;
 ///
 /// One thread drives a device. The driver knows contexts by operating-system thread, so that must be a platform thread.
 final class CudaDevice implements Device {
-  private static final long STAGING = 8L << 20; // bytes of the pinned buffer: large enough that the copy, not the call,
-      takes the time
+  /// Bytes of the pinned buffer: large enough that the copy, not the call, takes the time.
+  private static final long STAGING = 8L << 20;
   private static final long ALIGNMENT = 256; // of cuMemAlloc
 
   private final Driver driver;

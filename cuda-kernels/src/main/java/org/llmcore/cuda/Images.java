@@ -14,7 +14,9 @@ interface Images {
     return (family, driver) -> {
       var name = family + (driver >= 13000 ? ".fatbin" : ".ptx");
       try (var in = Images.class.getResourceAsStream(name)) {
-        if (in == null) throw new IllegalStateException("this build has no kernels " + name + ": run cuda-kernels/build-fatbins.sh");
+        if (in == null) {
+          throw new IllegalStateException("this build has no kernels " + name + ": run cuda-kernels/build-fatbins.sh");
+        }
         return in.readAllBytes();
       } catch (IOException e) {
         throw new UncheckedIOException(e);
