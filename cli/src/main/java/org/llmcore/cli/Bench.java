@@ -22,6 +22,7 @@ import org.llmcore.generate.Sampling;
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.GradientNorm;
+import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Move;
 import org.llmcore.op.Sink;
@@ -103,6 +104,12 @@ final class Bench implements Callable<Integer> {
     return all;
   }
 
+  /// Runs a kernel and waits for it.
+  private static void ran(Device device, Kernel kernel) {
+    device.run(kernel);
+    device.synchronize();
+  }
+
   private static Tensor random(Region region, int... dims) {
     var t = region.carve(DType.F32, Shape.of(dims));
     var values = new float[Math.toIntExact(t.elements())];
@@ -113,9 +120,9 @@ final class Bench implements Callable<Integer> {
   private void products(Device device, LlamaConfig c) {
     for (int n : new int[] {1024, c.hidden()}) {
       int k = n == 1024 ? 1024 : c.intermediate();
-      try (var region = Region.growing("bench")) {
+      try (var region = device.growing("bench")) {
         var product = new MatMul.Product(Sink.write(random(region, n == 1024 ? 1024 : ROWS, n)), random(region, n == 1024 ? 1024 : ROWS, k), random(region, n, k), false, true, 1);
-        double rate = 2.0 * product.m() * product.n() * product.k() / median(() -> device.run(product)) / 1e9;
+        double rate = 2.0 * product.m() * product.n() * product.k() / median(() -> ran(device, product)) / 1e9;
         var shape = product.m() + " × " + product.k() + " × " + product.n();
         figures.add(new Figure(n == 1024 ? "matmul_gflops" : "matmul_model_gflops", "matrix product " + shape + ", f32", rate, "GFLOP/s"));
       }
@@ -123,11 +130,11 @@ final class Bench implements Callable<Integer> {
   }
 
   private void bandwidth(Device device) {
-    try (var region = Region.growing("bench")) {
+    try (var region = device.growing("bench")) {
       var x = region.carve(DType.F32, Shape.of(BLOCK));
       device.run(new Move.Fill(x, 1));
       var sum = new GradientNorm.SumOfSquares(region.carve(DType.F32, Shape.of(1)), 0, x);
-      figures.add(new Figure("read_gb_per_second", "reading memory", 4.0 * BLOCK / median(() -> device.run(sum)) / 1e9, "GB/s"));
+      figures.add(new Figure("read_gb_per_second", "reading memory", 4.0 * BLOCK / median(() -> ran(device, sum)) / 1e9, "GB/s"));
     }
   }
 

@@ -16,6 +16,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParentCommand;
 
+import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.text.HuggingFaceTokenizer;
@@ -243,6 +244,13 @@ final class Inspect implements Callable<Integer> {
     o.put("java", m.java());
     o.put("system", m.system());
     o.put("flags", Machine.flags());
+    var others = new LinkedHashMap<String, Object>();
+    for (var provider : Devices.providers()) {
+      var found = provider.describe();
+      found.forEach(this::line);
+      others.put(provider.name(), found);
+    }
+    o.put("devices", others);
     out.put("machine", o);
   }
 }

@@ -23,7 +23,6 @@ import org.llmcore.op.Move;
 import org.llmcore.op.Pass;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
 /// `logits`: what a model computes for a sequence, as tensors in a file.
@@ -54,7 +53,7 @@ final class Logits implements Callable<Integer> {
   @Override
   public Integer call() {
     try (var m = opening.open();
-        var region = Region.growing("logits")) {
+        var region = m.device().growing("logits")) {
       var input = sequence(m);
       var p = Pass.inference(m.device(), region);
       var tokens = m.decoder().tokens(p, input);

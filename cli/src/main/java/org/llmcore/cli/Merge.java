@@ -22,7 +22,6 @@ import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
 import org.llmcore.peft.PeftAdapter;
-import org.llmcore.tensor.Region;
 import org.llmcore.train.Embedded;
 import org.llmcore.train.OpenModel;
 
@@ -67,7 +66,7 @@ final class Merge implements Callable<Integer> {
     var console = main.console();
     try (var device = Devices.open();
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), kept, false);
-        var region = Region.growing("adapter")) {
+        var region = device.growing("adapter")) {
       var lora = PeftAdapter.load(device, language.decoder(), adapter, region);
       var before = probe(device, lora.decoder());
       lora.merge(device);
@@ -117,14 +116,14 @@ final class Merge implements Callable<Integer> {
   /// Logits of the adapter on the base it was trained on.
   private float[] quantized(Device device, Precision trained) {
     try (var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), trained, false);
-        var region = Region.growing("adapter")) {
+        var region = device.growing("adapter")) {
       return probe(device, PeftAdapter.load(device, language.decoder(), adapter, region).decoder());
     }
   }
 
   /// Logits of a fixed sequence that visits the vocabulary.
   private static float[] probe(Device device, Decoder decoder) {
-    try (var region = Region.growing("probe")) {
+    try (var region = device.growing("probe")) {
       var p = Pass.inference(device, region);
       int n = Math.min(PROBE, decoder.config().contextLength());
       var ids = new int[n];

@@ -3,9 +3,9 @@ package org.llmcore.cli;
 import java.nio.file.Path;
 import java.util.Optional;
 
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
@@ -33,6 +33,8 @@ final class Opening {
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
   private Optional<Integer> threads = Optional.empty();
 
+  @Mixin private OnDevice where = new OnDevice();
+
   /// The same options, where a model need not be named.
   Opening or(String usual) {
     if (model.isEmpty() && run.isEmpty()) model = Optional.of(usual);
@@ -41,7 +43,7 @@ final class Opening {
 
   /// The device of this command.
   Device device() {
-    return threads.map(Devices::open).orElseGet(Devices::open);
+    return where.open(threads);
   }
 
   /// A model and the device it runs on.

@@ -12,11 +12,11 @@ import java.util.Optional;
 import java.util.concurrent.Callable;
 
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParentCommand;
 
-import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.eval.Task;
 import org.llmcore.train.MemoryPlan;
@@ -64,6 +64,8 @@ final class Train implements Callable<Integer> {
   @Option(names = "--resume", paramLabel = "DIR", description = "continue this run from its newest checkpoint")
   private Optional<Path> resume = Optional.empty();
 
+  @Mixin private OnDevice where = new OnDevice();
+
   @Override
   public Integer call() throws IOException {
     if (resume.isPresent() && recipe.isPresent()) throw new InvalidInput("both a recipe and --resume are given", "a run knows its recipe; give one of them");
@@ -76,7 +78,8 @@ final class Train implements Callable<Integer> {
     var console = main.console();
     var stop = new Interrupt();
     Summary summary;
-    var device = resolved.training().threads().isPresent() ? Devices.open(resolved.training().threads().getAsInt()) : Devices.open();
+    var threads = resolved.training().threads();
+    var device = where.open(threads.isPresent() ? Optional.of(threads.getAsInt()) : Optional.empty());
     try (device;
         var screen = new Screen(console)) {
       console.say(console.bold("llm-core") + " trains on " + device.name());

@@ -55,6 +55,12 @@ class ArchitectureTest {
   }
 
   @Test
+  void theCudaDeviceImportsCoreOnlyAndNobodyImportsIt() {
+    noClasses().that(in("org.llmcore.cuda..")).should().dependOnClassesThat(ofTheHouse().and(DescribedPredicate.not(in(with(CORE, new String[] {"org.llmcore.cuda.."}))))).check(house);
+    noClasses().that(DescribedPredicate.not(in("org.llmcore.cuda.."))).should().dependOnClassesThat(in("org.llmcore.cuda..")).check(house);
+  }
+
+  @Test
   void modelsImportCoreOnly() {
     noClasses().that(in(MODELS)).should().dependOnClassesThat(ofTheHouse().and(DescribedPredicate.not(in(with(CORE, MODELS))))).check(house);
   }

@@ -12,6 +12,8 @@ public final class Flags {
   /// Which device runs the kernels.
   public enum Kind {
     CPU,
+    CUDA,
+    AUTO,
     REFERENCE
   }
 
@@ -37,7 +39,7 @@ public final class Flags {
   /// All of them.
   public static final List<Flag> ALL =
       List.of(
-          new Flag("LLM_DEVICE", "cpu, reference", "What runs the kernels; the reference is naive loops in double precision, to compare with."),
+          new Flag("LLM_DEVICE", "cpu, cuda, auto, reference", "What runs the kernels: auto is cuda where a GPU can be used, else cpu; the reference is naive loops in double precision."),
           new Flag("LLM_CPU_TIER", "vector, vector128, vector256, vector512, scalar", "Width of the CPU's loops; f32 results are the same bits in all."),
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),

@@ -14,6 +14,9 @@ public interface Device extends AutoCloseable {
   /// A fixed region of this device's memory.
   Region reserve(String name, long bytes);
 
+  /// A region of this device's memory that takes more as needed: for what has no plan.
+  Region growing(String name);
+
   /// Runs one kernel.
   void run(Kernel kernel);
 

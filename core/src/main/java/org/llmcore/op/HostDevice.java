@@ -13,6 +13,11 @@ public interface HostDevice extends Device {
   }
 
   @Override
+  default Region growing(String name) {
+    return Region.growing(name);
+  }
+
+  @Override
   default void upload(MemorySegment from, Tensor tensor) {
     MemorySegment.copy(from, 0, tensor.segment(), 0, tensor.bytes());
   }

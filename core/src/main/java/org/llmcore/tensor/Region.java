@@ -1,8 +1,8 @@
 package org.llmcore.tensor;
 
-import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /// Memory owned by lifetime, not by object: a bump cursor over a few large chunks. Tensors are carved from it and never
 /// freed one by one; `reset` frees all, `release(mark)` frees what was carved since `mark`.
@@ -13,17 +13,17 @@ import java.util.List;
 /// | growing     | `Region.growing`      | yes   | yes         | experiments, tests, anything without a plan     |
 /// | measuring   | `Region.measuring`    | yes   | no          | the memory plan: the same code, only counted    |
 ///
+/// The bytes come from a `Store`: the process's own memory, or that of an accelerator.
+///
 /// Every carve is aligned to 64 bytes (a cache line, an AVX-512 vector). Not thread-safe: one thread drives a pass.
 public final class Region implements AutoCloseable {
   private static final int ALIGNMENT = 64;
-  private static final long FIRST_CHUNK = 1L << 20;
 
   private record Chunk(long start, long end, long address) {}
 
   private final String name;
   private final long limit;
-  private final boolean backed;
-  private final Arena arena;
+  private final Optional<Store> store;
   private final List<Chunk> chunks = new ArrayList<>();
   private Chunk chunk = new Chunk(0, 0, 0);
   private long cursor;
@@ -31,29 +31,38 @@ public final class Region implements AutoCloseable {
   private int epoch;
   private boolean closed;
 
-  private Region(String name, long limit, boolean backed) {
+  private Region(String name, long limit, Optional<Store> store) {
     this.name = name;
     this.limit = limit;
-    this.backed = backed;
-    this.arena = backed ? Arena.ofShared() : Arena.global();
+    this.store = store;
   }
 
   /// A region of exactly `bytes`, allocated (and zeroed) now.
   /// @throws OutOfMemoryError if the machine refuses
   public static Region fixed(String name, long bytes) {
-    var r = new Region(name, bytes, true);
+    return fixed(name, bytes, new HostStore());
+  }
+
+  /// The same in the memory of `store`, which the region closes.
+  public static Region fixed(String name, long bytes, Store store) {
+    var r = new Region(name, bytes, Optional.of(store));
     r.extend(bytes);
     return r;
   }
 
   /// A region that allocates further chunks as needed.
   public static Region growing(String name) {
-    return new Region(name, Long.MAX_VALUE, true);
+    return growing(name, new HostStore());
+  }
+
+  /// The same in the memory of `store`, which the region closes.
+  public static Region growing(String name, Store store) {
+    return new Region(name, Long.MAX_VALUE, Optional.of(store));
   }
 
   /// A region without memory that only counts: tensors carved from it have shapes and sizes but must not be read.
   public static Region measuring(String name) {
-    var r = new Region(name, Long.MAX_VALUE, false);
+    var r = new Region(name, Long.MAX_VALUE, Optional.empty());
     r.chunk = new Chunk(0, Long.MAX_VALUE, ALIGNMENT);
     r.chunks.add(r.chunk);
     return r;
@@ -98,13 +107,13 @@ public final class Region implements AutoCloseable {
       throw new IllegalStateException(
           "region '%s' is full: %,d bytes needed, %,d of %,d free".formatted(name, padded, limit - cursor, limit));
     }
-    extend(Math.max(padded, FIRST_CHUNK << Math.min(chunks.size(), 8)));
+    extend(store().chunk(padded, chunks.size()));
   }
 
   private void extend(long bytes) {
     long size = Math.max(align(bytes), ALIGNMENT);
     long start = chunks.isEmpty() ? 0 : chunks.getLast().end;
-    chunk = new Chunk(start, start + size, arena.allocate(size, ALIGNMENT).address());
+    chunk = new Chunk(start, start + size, store().allocate(size, ALIGNMENT));
     chunks.add(chunk);
     cursor = start;
   }
@@ -149,7 +158,18 @@ public final class Region implements AutoCloseable {
 
   /// Whether the tensors carved here have memory behind them.
   public boolean backed() {
-    return backed;
+    return store.isPresent();
+  }
+
+  /// Whether an address of this region is one of the process's own memory.
+  public boolean host() {
+    return store.isPresent() && store.get().host();
+  }
+
+  /// The memory behind it.
+  /// @throws IllegalStateException if it only counts
+  Store store() {
+    return store.orElseThrow(() -> new IllegalStateException("measuring region '" + name + "' has no bytes"));
   }
 
   boolean live(long position, long bytes, int epoch) {
@@ -160,6 +180,6 @@ public final class Region implements AutoCloseable {
   public void close() {
     if (closed) return;
     closed = true;
-    if (backed) arena.close();
+    store.ifPresent(Store::close);
   }
 }

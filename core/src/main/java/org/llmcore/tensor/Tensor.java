@@ -1,5 +1,6 @@
 package org.llmcore.tensor;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
@@ -37,8 +38,11 @@ public final class Tensor {
     return address;
   }
 
-  /// The bytes of this tensor.
+  /// The bytes of this tensor, in place: host memory only.
   public MemorySegment segment() {
+    if (region.backed() && !region.host()) {
+      throw new IllegalStateException("tensor " + this + " of region '" + region.name() + "' lies in device memory: download it");
+    }
     if (!region.backed()) throw new IllegalStateException("tensor " + this + " of measuring region '" + region.name() + "' has no bytes");
     return Memory.ALL.asSlice(address(), bytes());
   }
@@ -126,39 +130,64 @@ public final class Tensor {
     return tracked == this.tracked ? this : new Tensor(region, position, address, epoch, dtype, shape, tracked, node);
   }
 
-  /// Copies values in, converting to this dtype. Host memory only.
+  /// Copies values in, converting to this dtype.
   public Tensor set(float... values) {
     if (values.length != elements()) throw new IllegalArgumentException(values.length + " values for shape " + shape);
-    long a = segment().address();
-    for (int i = 0; i < values.length; i++) Memory.store(dtype, a, i, values[i]);
+    try (var staging = Arena.ofConfined()) {
+      var at = region.host() ? segment() : staging.allocate(Math.max(1, bytes()), 8);
+      for (int i = 0; i < values.length; i++) Memory.store(dtype, at.address(), i, values[i]);
+      if (!region.host()) region.store().upload(at.asSlice(0, bytes()), address());
+    }
     return this;
   }
 
-  /// Copies integers in; for I32. Host memory only.
+  /// Copies integers in; for I32.
   public Tensor set(int... values) {
     if (dtype != DType.I32 || values.length != elements()) throw new IllegalArgumentException(values.length + " integers for " + this);
-    MemorySegment.copy(values, 0, segment(), ValueLayout.JAVA_INT, 0, values.length);
+    region.store().upload(MemorySegment.ofArray(values), address());
     return this;
   }
 
-  /// All elements as f32. Host memory only.
+  /// Copies bytes in; for U8.
+  public Tensor set(byte... values) {
+    if (dtype != DType.U8 || values.length != elements()) throw new IllegalArgumentException(values.length + " bytes for " + this);
+    region.store().upload(MemorySegment.ofArray(values), address());
+    return this;
+  }
+
+  /// All elements as f32.
   public float[] toFloats() {
-    long a = segment().address();
     var out = new float[Math.toIntExact(elements())];
-    for (int i = 0; i < out.length; i++) out[i] = Memory.load(dtype, a, i);
+    try (var staging = Arena.ofConfined()) {
+      long a = here(staging, address(), bytes()).address();
+      for (int i = 0; i < out.length; i++) out[i] = Memory.load(dtype, a, i);
+    }
     return out;
   }
 
-  /// All elements of an I32 tensor. Host memory only.
+  /// All elements of an I32 tensor.
   public int[] toInts() {
     if (dtype != DType.I32) throw new IllegalArgumentException("not I32: " + this);
-    return segment().toArray(ValueLayout.JAVA_INT_UNALIGNED);
+    try (var staging = Arena.ofConfined()) {
+      return here(staging, address(), bytes()).toArray(ValueLayout.JAVA_INT_UNALIGNED);
+    }
   }
 
-  /// Element `index` in row-major order. Host memory only.
+  /// Element `index` in row-major order; one transfer each where the tensor lies in device memory.
   public float get(long index) {
     if (index < 0 || index >= elements()) throw new IndexOutOfBoundsException("element " + index + " of " + shape);
-    return Memory.load(dtype, segment().address(), index);
+    if (region.host()) return Memory.load(dtype, address(), index);
+    try (var staging = Arena.ofConfined()) {
+      return Memory.load(dtype, here(staging, address() + index * dtype.bytes(), dtype.bytes()).address(), 0);
+    }
+  }
+
+  /// Bytes of this tensor as host memory: in place, or fetched.
+  private MemorySegment here(Arena staging, long from, long bytes) {
+    if (region.host()) return Memory.ALL.asSlice(from, bytes);
+    var copy = staging.allocate(Math.max(1, bytes), 8).asSlice(0, bytes);
+    region.store().download(from, copy);
+    return copy;
   }
 
   /// For example `F32(4, 2048)`.

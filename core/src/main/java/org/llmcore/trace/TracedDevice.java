@@ -90,6 +90,11 @@ public final class TracedDevice implements Device {
   }
 
   @Override
+  public Region growing(String name) {
+    return inner.growing(name);
+  }
+
+  @Override
   public void upload(MemorySegment from, Tensor tensor) {
     inner.upload(from, tensor);
   }

@@ -3,15 +3,13 @@ package org.llmcore.op;
 import java.util.ArrayList;
 import java.util.List;
 
-import org.llmcore.tensor.Region;
-
 /// What a case gave on a device: its results, and the gradients that reached its leaves.
 record Outcome(List<float[]> results, List<float[]> gradients) {
   /// Applies the case `uses` times to the same leaves in one pass, with a non-constant gradient into every differentiable
   /// result, so that the first use overwrites and later ones add.
   /// @param only the leaf to differentiate, or −1 for all
   static Outcome of(Device device, OperatorCase c, int uses, int only) {
-    try (var region = Region.growing("case")) {
+    try (var region = device.growing("case")) {
       var results = new ArrayList<float[]>();
       var gradients = new ArrayList<float[]>();
       var in = new Inputs(region, only);

@@ -87,7 +87,7 @@ public final class QuantMatrices {
         content[at + h + 1] = (byte) (half >> 8);
       }
     }
-    Memory.ALL.asSlice(w.codes().address(), content.length).copyFrom(java.lang.foreign.MemorySegment.ofArray(content));
+    w.codes().set(content);
     return w;
   }
 
@@ -104,9 +104,7 @@ public final class QuantMatrices {
   }
 
   private static Tensor raw(Region region, byte[] content) {
-    var t = region.carve(DType.U8, Shape.of(content.length));
-    t.segment().copyFrom(java.lang.foreign.MemorySegment.ofArray(content));
-    return t;
+    return region.carve(DType.U8, Shape.of(content.length)).set(content);
   }
 
   private static Tensor f32(Region region, float... values) {

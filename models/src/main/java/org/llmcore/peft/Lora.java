@@ -85,7 +85,7 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   }
 
   private static void merge(Device device, Tensor w, LoraLinear layer) {
-    try (var scratch = Region.growing("merge")) {
+    try (var scratch = device.growing("merge")) {
       var sum = scratch.carve(DType.F32, w.shape());
       device.run(new Move.Copy(Sink.write(sum), w));
       device.run(new MatMul.Product(Sink.add(sum), layer.bt(), layer.a(), true, false, layer.scale()));

@@ -74,7 +74,7 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
   public static OpenModel of(Device device, Place place, Precision precision) {
     var base = LanguageModel.open(device, Embedded.path(place.model), place.tokenizer.map(Embedded::path), precision, false);
     if (place.adapter.isEmpty()) return new OpenModel(device, base, base.decoder(), place.sql, Optional.empty());
-    var region = Region.growing("adapter");
+    var region = device.growing("adapter");
     try {
       var attached = PeftAdapter.attach(device, base.decoder(), place.adapter.get(), region);
       return new OpenModel(device, base, attached.decoder(), place.sql, Optional.of(region));

@@ -1,0 +1,134 @@
+package org.llmcore.cuda;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+import org.llmcore.Devices;
+import org.llmcore.InvalidInput;
+import org.llmcore.op.Attention;
+import org.llmcore.op.DeviceProvider;
+import org.llmcore.op.Move;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+/// Memory, threads and errors of the CUDA device, on the host driver.
+class CudaDeviceTest {
+  private HostCuda host;
+  private CudaDevice device;
+
+  @BeforeEach
+  void open() {
+    host = HostCuda.open();
+    host.shuffle(1);
+    device = host.device();
+  }
+
+  @AfterEach
+  void close() {
+    if (device == null) return;
+    host.shuffle(1);
+    device.close();
+  }
+
+  @Test
+  void isFoundByItsName() {
+    assertThat(Devices.providers()).extracting(DeviceProvider::name).contains("cuda");
+  }
+
+  @Test
+  void namesTheGpu() {
+    assertThat(device.name()).isEqualTo("cuda CPU (hostcuda), compute capability 8.0");
+  }
+
+  @Test
+  void whatGoesUpComesDownAndFreshMemoryIsZero() {
+    int n = 3_000_017; // more than the pinned buffer
+    try (var region = device.reserve("copies", 16L * n); var arena = Arena.ofConfined()) {
+      var t = region.carve(DType.I32, Shape.of(n));
+      assertThat(t.toInts()).containsOnly(0);
+      var from = arena.allocate(ValueLayout.JAVA_INT, n);
+      for (int i = 0; i < n; i++) from.setAtIndex(ValueLayout.JAVA_INT, i, i * 31);
+      device.upload(from, t);
+      var to = arena.allocate(ValueLayout.JAVA_INT, n);
+      device.download(t, to);
+      assertThat(to.mismatch(from)).isEqualTo(-1);
+    }
+  }
+
+  @Test
+  void aTensorInDeviceMemoryIsNotReadInPlace() {
+    try (var region = device.growing("far")) {
+      var t = region.carve(DType.F32, Shape.of(2)).set(1.5f, -2);
+      assertThat(t.toFloats()).containsExactly(1.5f, -2);
+      assertThat(t.get(1)).isEqualTo(-2);
+      assertThatThrownBy(t::segment).hasMessageContaining("device memory");
+    }
+  }
+
+  @Test
+  void aRegionThatDoesNotFitIsRefusedInOneSentence() {
+    assertThatThrownBy(() -> device.reserve("too large", 1L << 45))
+        .isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("region 'too large' needs 35,184,372,088,832 bytes of the GPU's memory");
+  }
+
+  @Test
+  void aMissingDriverIsToldInOneSentence() {
+    assertThatThrownBy(() -> Driver.open(Optional.of(Path.of("/nowhere/libcuda.so.1")))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("no NVIDIA driver");
+  }
+
+  @Test
+  void anotherPlatformThreadMayDriveItButNoVirtualOne() throws InterruptedException {
+    try (var region = device.growing("threads")) {
+      var t = region.carve(DType.F32, Shape.of(5));
+      var thread = new Thread(() -> device.run(new Move.Fill(t, 3)));
+      thread.start();
+      thread.join();
+      assertThat(t.toFloats()).containsOnly(3);
+      var thrown = new AtomicReference<Throwable>();
+      Thread.ofVirtual().start(() -> {
+        try {
+          device.run(new Move.Fill(t, 4));
+        } catch (IllegalStateException e) {
+          thrown.set(e);
+        }
+      }).join();
+      assertThat(thrown.get()).hasMessageContaining("platform thread");
+    }
+  }
+
+  /// A slot outside the pages is a write outside every buffer: with LLM_DEBUG the exception names the kernel at once.
+  @Test
+  void anErrorNamesTheKernelThatCausedIt() {
+    try (var region = device.reserve("pages", 1024)) {
+      var pages = region.carve(DType.F32, Shape.of(1, 2, 1, 4));
+      var x = region.carve(DType.F32, Shape.of(1, 1, 4));
+      var slots = region.carve(DType.I32, Shape.of(1)).set(1 << 20);
+      assertThatThrownBy(() -> device.run(new Attention.Store(pages, x, slots)))
+          .isInstanceOf(CudaException.class).hasMessageContaining("kernel llm_attention_store failed")
+          .hasMessageContaining("ILLEGAL_ADDRESS");
+      host.shuffle(1);
+    }
+  }
+
+  @Test
+  void anEmptyTensorLaunchesNothing() {
+    try (var region = device.growing("empty")) {
+      var t = region.carve(DType.F32, Shape.of(0, 3));
+      device.run(new Move.Copy(Sink.write(t), t));
+      device.synchronize();
+    }
+  }
+}

@@ -1,0 +1,75 @@
+package org.llmcore.cuda;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Sink;
+import org.llmcore.op.Softmax;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+/// The checks of the host driver see what they are there for: one planted bug each, in the product's own kernels.
+class MutationTest {
+  private record Bug(String family, String from, String to) {}
+
+  private static final String[] FAMILIES = {"matmul_plain", "softmax"};
+  private static final List<Bug> BUGS = List.of(
+      new Bug("matmul_plain", "__syncthreads();", ""), // reads a tile that is not there yet
+      new Bug("matmul_plain", "m < M && n < N", "m < M"), // writes past the last column
+      new Bug("matmul_plain", "first + row < lines && ", ""), // reads past the last row
+      new Bug("softmax", "c < columns; c += blockDim.x) {", "c < columns + 64; c += blockDim.x) {")); // writes past the last row
+
+  private static HostCuda host;
+
+  @BeforeAll
+  static void compile(@TempDir Path sources) throws IOException {
+    for (var family : FAMILIES) Files.copy(Path.of("src/main/cuda", family + ".cu"), sources.resolve(family + ".cu"));
+    for (int i = 0; i < BUGS.size(); i++) {
+      var bug = BUGS.get(i);
+      var text = Files.readString(Path.of("src/main/cuda", bug.family + ".cu"));
+      int at = text.indexOf(bug.from);
+      assertThat(at).as(bug.toString()).isPositive();
+      Files.writeString(sources.resolve(bug.family + "-" + i + ".cu"), text.substring(0,
+          at) + bug.to + text.substring(at + bug.from.length()));
+    }
+    host = HostCuda.open(sources);
+  }
+
+  private static void run(CudaDevice device, String family) {
+    host.shuffle(1);
+    try (var region = device.growing("mutant")) {
+      var a = region.carve(DType.F32, Shape.of(5, 40)).set(new float[200]);
+      var y = region.carve(DType.F32, Shape.of(5, 5));
+      if (family.equals("softmax")) device.run(new Softmax.Forward(a, a, false));
+      else device.run(new MatMul.Product(Sink.write(y), a, a, false, true, 1));
+    } finally {
+      host.shuffle(1);
+      device.close();
+    }
+  }
+
+  @Test
+  void theKernelsAsTheyArePass() {
+    for (var family : FAMILIES) run(host.device(), family);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {0, 1, 2, 3})
+  void aPlantedBugIsSeen(int i) {
+    var family = BUGS.get(i).family;
+    assertThatThrownBy(() -> run(host.device("-" + i), family)).isInstanceOf(CudaException.class)
+        .hasMessageContaining("kernel llm_" + family);
+  }
+}
