@@ -173,6 +173,9 @@ public record LoraConfig(
 
   private static LoraConfig of(JsonFile c) {
     var type = c.text("peft_type", "");
+    if (type.equals("PROMPT_TUNING")) {
+      throw new InvalidInput("peft_type is 'PROMPT_TUNING'", "a LoRA is needed here; a soft prompt is part of no weight, use it with --adapter");
+    }
     if (!type.equals("LORA")) throw new InvalidInput("peft_type is '" + JsonFile.brief(type) + "'", "supported is LORA");
     var warnings = new ArrayList<String>();
     for (var e : c.object().properties()) {

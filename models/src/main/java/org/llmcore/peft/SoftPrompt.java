@@ -40,7 +40,7 @@ public record SoftPrompt(PromptConfig config, Decoder decoder, Parameters parame
     if (config.text().isPresent() && text.length == 0) throw new InvalidInput("the text of the soft prompt gives no token", "give some words");
     long key = Dropout.key(seed, NAME.hashCode());
     for (int i = 0; i < n; i++) ids[i] = text.length > 0 ? text[i % text.length] : (int) (Dropout.uniform(key, i) * tokenizer.size());
-    try (var scratch = Region.growing("soft prompt")) {
+    try (var scratch = device.growing("soft prompt")) {
       device.run(new Embedding.Forward(parameters.get(NAME), Tokens.upload(Pass.inference(device, scratch), ids), decoder.embedding()));
       device.synchronize();
     }
