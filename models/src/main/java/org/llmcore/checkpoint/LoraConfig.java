@@ -28,9 +28,11 @@ import org.llmcore.InvalidInput;
 /// @param rankPattern ranks of modules whose name matches the key, instead of r
 /// @param alphaPattern likewise for alpha
 /// @param warnings keys of the file that were not understood
+/// @param dora direction and magnitude trained apart (Liu et al. 2024, arXiv:2402.09353)
 public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
-    Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings)
+    Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings,
+    boolean dora)
     implements AdapterConfig {
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT)
@@ -40,7 +42,7 @@ public record LoraConfig(
   /// Keys a 2026 PEFT writes, with the values that mean "not used"; any other value is a feature we do not have.
   private static final Map<String, Object> NEUTRAL =
       Map.ofEntries(
-          Map.entry("use_dora", false), Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false),
+          Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false),
           Map.entry("bias", "none"), Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
   private static final List<String> NULLS =
       List.of(
@@ -50,7 +52,7 @@ public record LoraConfig(
   private static final List<String> IGNORED =
       List.of(
           "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
-          "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
+          "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
           "loftq_config", "qalora_group_size", "task_type");
   private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
   private static final String ALL_LINEAR = "all-linear";
@@ -72,6 +74,18 @@ public record LoraConfig(
     if (targetRegex) pattern(targetModules.getFirst());
     rankPattern.forEach((key, rank) -> checkRank("LoRA r of " + suffix(key), rank));
     alphaPattern.forEach((key, a) -> checkAlpha("LoRA alpha of " + suffix(key), a));
+  }
+
+  /// A configuration without DoRA.
+  public LoraConfig(
+      int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
+      Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
+    this(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, false);
+  }
+
+  /// The same configuration with DoRA, or without.
+  public LoraConfig withDora(boolean dora) {
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, dora);
   }
 
   private static void checkRank(String what, int r) {
@@ -203,7 +217,7 @@ public record LoraConfig(
     return new LoraConfig(
         c.integer("r", 8), c.number("lora_alpha", 8), c.number("lora_dropout", 0), targets, regex, c.flag("use_rslora", false),
         pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number),
-        c.text("base_model_name_or_path", ""), warnings);
+        c.text("base_model_name_or_path", ""), warnings, c.flag("use_dora", false));
   }
 
   private static List<String> strings(JsonFile c, String key) {
@@ -253,6 +267,7 @@ public record LoraConfig(
     boolean text = targetRegex || targetModules.equals(List.of(ALL_LINEAR));
     c.put("target_modules", text ? nodes.textNode(targetModules.getFirst()) : JSON.valueToTree(targetModules));
     c.put("task_type", nodes.textNode("CAUSAL_LM"));
+    c.put("use_dora", nodes.booleanNode(dora));
     c.put("use_rslora", nodes.booleanNode(rslora));
     try {
       return JSON.writeValueAsString(c) + "\n";
@@ -269,6 +284,6 @@ public record LoraConfig(
 
   @Override
   public LoraConfig onBase(String name) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings, dora);
   }
 }

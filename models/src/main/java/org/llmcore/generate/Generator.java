@@ -148,7 +148,7 @@ public final class Generator implements AutoCloseable {
     int prompt = request.prompt().length;
     int room = context - model.virtualTokens();
     if (prompt > room) {
-      throw new InvalidInput("the prompt has " + prompt + " tokens, the context has room for " + room, "shorten the prompt");
+      throw new InvalidInput("the prompt has " + prompt + " tokens, the context is " + context + (room < context ? ", with room for " + room + " after the soft prompt" : ""), "shorten the prompt");
     }
     for (int id : request.prompt()) {
       if (id < 0 || id >= known()) throw new InvalidInput("the prompt holds the id " + id, "expected 0 … " + (known() - 1));

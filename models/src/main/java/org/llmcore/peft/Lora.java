@@ -1,7 +1,10 @@
 package org.llmcore.peft;
 
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LoraConfig;
@@ -25,8 +28,10 @@ import org.llmcore.tensor.Tensor;
 ///
 /// @param decoder the model with the decorated layers
 /// @param layers the decorated layers, in the model's order
+/// @param doras the layers with a magnitude, by name; empty without DoRA
 /// @param masks where dropout masks come from; the trainer sets its coordinates
-public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks)
+public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks,
+    Map<String, DoraLinear> doras)
     implements Adapter {
   private static final String PREFIX = "base_model.model.";
 
@@ -35,6 +40,7 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   public static Lora attach(Decoder base, LoraConfig config, Region region) {
     var parameters = new Parameters();
     var layers = new ArrayList<LoraLinear>();
+    var doras = new LinkedHashMap<String, DoraLinear>();
     var masks = new LoraLinear.Masks();
     var decorated =
         base.mapped(
@@ -45,14 +51,18 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
               var bt = parameters.put(PREFIX + linear.name() + ".lora_B.weight", region.parameter(DType.F32, Shape.of(r, linear.outputs())));
               var layer = new LoraLinear(linear, a, bt, (float) config.scale(linear.name()), (float) config.dropout(), masks);
               layers.add(layer);
-              return layer;
+              if (!config.dora()) return layer;
+              var m = parameters.put(PREFIX + linear.name() + ".lora_magnitude_vector", region.parameter(DType.F32, Shape.of(linear.outputs())));
+              var dora = new DoraLinear(layer, m);
+              doras.put(layer.name(), dora);
+              return dora;
             });
     if (layers.isEmpty()) {
       throw new InvalidInput(
           "LoRA targets no layer of this model: " + config.targetModules(),
           "name suffixes such as q_proj, v_proj, a full-match regular expression, or all-linear");
     }
-    return new Lora(config, decorated, parameters, List.copyOf(layers), masks);
+    return new Lora(config, decorated, parameters, List.copyOf(layers), masks, Collections.unmodifiableMap(doras));
   }
 
   @Override
@@ -72,7 +82,13 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
     }
   }
 
-  /// Adds s·B·A to the base weights. Afterwards the base decoder alone computes what the adapted one did; the adapter
+  /// `initialise`, and the magnitudes of DoRA from the norms of the base.
+  public void initialise(Device device, long seed) {
+    initialise(seed);
+    doras.values().forEach(d -> d.initialise(device));
+  }
+
+  /// Adds s·B·A to the base weights (with DoRA, puts in their place what it makes of them). Afterwards the base decoder alone computes what the adapted one did; the adapter
   /// must not be used on it any more.
   /// @throws InvalidInput if a targeted layer has no dense weight to add to
   public void merge(Device device) {
@@ -80,7 +96,8 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
       if (!(layer.base() instanceof DenseLinear dense)) {
         throw new InvalidInput("layer " + layer.name() + " is not dense", "merge into the unquantized base and quantize the result");
       }
-      merge(device, dense.w(), layer);
+      if (doras.containsKey(layer.name())) doras.get(layer.name()).merge(device, dense.w());
+      else merge(device, dense.w(), layer);
     }
   }
 

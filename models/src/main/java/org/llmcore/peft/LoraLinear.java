@@ -5,6 +5,7 @@ import org.llmcore.op.Dropout;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Pass;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// A linear layer with a trainable low-rank update (Hu et al. 2021, arXiv:2106.09685, eq. 3), with PEFT's semantics:
@@ -62,14 +63,27 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
     var u = MatMul.apply(p, dropped, a, true); // (T,r)
     p.run(new MatMul.Product(Sink.add(y), u, bt, false, false, scale));
     var sum = y.tracked(p.taped());
+    backward(p, sum, u);
+    return sum;
+  }
+
+  /// s·u·Bᵀ (T,outputs) alone, of an input that has gone through dropout.
+  Tensor update(Pass p, Tensor dropped) {
+    var u = MatMul.apply(p, dropped, a, true); // (T,r)
+    var y = p.result(dropped.dtype(), Shape.of(dropped.rows(), outputs()), u, bt);
+    p.run(new MatMul.Product(Sink.write(y), u, bt, false, false, scale));
+    backward(p, y, u);
+    return y;
+  }
+
+  private void backward(Pass p, Tensor y, Tensor u) {
     p.onBackward(
-        sum,
+        y,
         dy -> {
           var du = p.sink(u);
           if (du.wanted()) p.run(new MatMul.Product(du, dy, bt, false, true, scale));
           var dbt = p.sink(bt);
           if (dbt.wanted()) p.run(new MatMul.Product(dbt, u, dy, true, false, scale));
         });
-    return sum;
   }
 }

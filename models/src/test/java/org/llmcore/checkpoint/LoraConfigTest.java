@@ -132,7 +132,7 @@ class LoraConfigTest {
 
   @ParameterizedTest
   @CsvSource(delimiter = '|', value = {
-      "use_dora | true", "fan_in_fan_out | true", "lora_bias | true", "bias | \"all\"", "bias | \"lora_only\"",
+      "fan_in_fan_out | true", "lora_bias | true", "bias | \"all\"", "bias | \"lora_only\"",
       "use_qalora | true", "ensure_weight_tying | true",
       "modules_to_save | [\"lm_head\"]", "modules_to_save | \"lm_head\"", "layers_to_transform | [0, 1]",
       "layers_to_transform | 3", "layers_to_transform | 0",

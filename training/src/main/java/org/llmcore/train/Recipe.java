@@ -95,8 +95,14 @@ public record Recipe(
   /// All parameters.
   public record Full() implements Method {}
 
-  /// A low-rank adapter on frozen weights (Hu et al. 2021, arXiv:2106.09685), with PEFT's scale alpha/r, or alpha/√r with `rslora`.
-  public record LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora) implements Method {
+  /// A low-rank adapter on frozen weights (Hu et al. 2021, arXiv:2106.09685), with PEFT's scale alpha/r, or alpha/√r with `rslora`;
+  /// `dora` trains magnitudes apart from directions (Liu et al. 2024, arXiv:2402.09353).
+  public record LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora, boolean dora) implements Method {
+    /// Without DoRA.
+    public LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora) {
+      this(r, alpha, dropout, targets, rslora, false);
+    }
+
     public LowRank {
       between("method.r", r, 1, 1 << 16);
       check(alpha > 0 && alpha < 1e6, "method.alpha is " + alpha, "expected a number above 0, usually r or 2r");

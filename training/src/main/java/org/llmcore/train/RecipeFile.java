@@ -192,7 +192,7 @@ public final class RecipeFile {
         case "lora" -> {
           if (scratch) throw new InvalidInput("method is lora, but the model starts from scratch", "an adapter needs a trained base: write 'method: full'");
           int r = method.integer("r", 8);
-          yield new Recipe.LowRank(r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false));
+          yield new Recipe.LowRank(r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false), method.flag("dora", false));
         }
         case "prompt" -> {
           if (scratch) throw new InvalidInput("method is prompt, but the model starts from scratch", "a soft prompt needs a trained base: write 'method: full'");

@@ -67,7 +67,7 @@ final class RecipeTree {
         init.ifPresent(text -> tree.put("init", text));
         yield tree;
       }
-      case Recipe.LowRank(var r, var alpha, var dropout, var targets, var rslora) -> {
+      case Recipe.LowRank(var r, var alpha, var dropout, var targets, var rslora, var dora) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "lora");
         tree.put("r", r);
@@ -81,6 +81,7 @@ final class RecipeTree {
               case Recipe.Matching(var pattern) -> pattern;
             });
         tree.put("rslora", rslora);
+        tree.put("dora", dora);
         yield tree;
       }
     };

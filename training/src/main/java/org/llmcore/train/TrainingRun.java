@@ -151,7 +151,7 @@ public final class TrainingRun {
               case Recipe.Suffixes s -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), s.names());
               case Recipe.Matching x ->
                   new LoraConfig(m.r(), m.alpha(), m.dropout(), List.of(x.pattern()), true, m.rslora(), Map.of(), Map.of(), "", List.of());
-            }).map(c -> c.onBase(base));
+            }).map(c -> c.onBase(base).withDora(m.dora()));
     };
   }
 
@@ -270,7 +270,7 @@ public final class TrainingRun {
 
   private void initialise(Adapter adapter, LanguageModel model, long seed) {
     switch (adapter) {
-      case Lora l -> l.initialise(seed);
+      case Lora l -> l.initialise(device, seed);
       case SoftPrompt s -> s.initialise(device, model.tokenizer(), seed);
     }
   }
