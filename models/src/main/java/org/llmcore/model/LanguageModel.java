@@ -19,8 +19,11 @@ import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.Safetensors;
+import org.llmcore.gguf.Gguf;
+import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.op.Device;
 import org.llmcore.quant.Nf4Codes;
+import org.llmcore.tensor.Blocks;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Nf4;
@@ -32,7 +35,8 @@ import org.llmcore.text.Tokenizers;
 
 /// A model with its weights in memory and its tokenizer: what is opened, tuned, asked and saved. Owns the weights' region.
 ///
-/// Read from a Hugging Face folder (`config.json`, safetensors, a tokenizer) or a llama2.c `.bin` with a tokenizer beside it.
+/// Read from a Hugging Face folder (`config.json`, safetensors, a tokenizer), a GGUF file, or a llama2.c `.bin` with a tokenizer
+/// beside it.
 public final class LanguageModel implements AutoCloseable {
   private final Device device;
   private final Decoder decoder;
@@ -51,7 +55,7 @@ public final class LanguageModel implements AutoCloseable {
   }
 
   /// Opens a model.
-  /// @param path a Hugging Face folder or a llama2.c checkpoint
+  /// @param path a Hugging Face folder, a GGUF file or a llama2.c checkpoint
   /// @param tokenizer where the tokenizer is, if not in the folder
   /// @param trainable whether all its parameters want gradients (full fine-tuning)
   /// @throws InvalidInput naming the file, tensor or key that is wrong
@@ -59,9 +63,10 @@ public final class LanguageModel implements AutoCloseable {
     ModelFiles.refusePickle(path);
     if (trainable && precision.quantized()) throw frozen(precision);
     var form = precision.form();
+    if (Gguf.is(path)) return gguf(device, path, tokenizer, precision, trainable);
     if (Files.isRegularFile(path)) return llama2c(device, path, tokenizer, form, trainable);
     if (!Files.isDirectory(path)) {
-      throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
+      throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder, a GGUF file or a llama2.c .bin file");
     }
     var config = LlamaConfig.read(path.resolve("config.json"));
     var words = tokenizer(tokenizer.orElse(path), config);
@@ -104,6 +109,42 @@ public final class LanguageModel implements AutoCloseable {
       region.close();
       throw e;
     }
+  }
+
+  /// Matrices in few bits stay the bytes they are, unless they are to be trained or held in another few bits.
+  private static LanguageModel gguf(Device device, Path path, Optional<Path> tokenizer, Precision precision, boolean trainable) {
+    try (var file = LlamaGguf.of(Gguf.open(path))) {
+      var config = file.config();
+      var words = tokenizer.map(t -> tokenizer(t, config)).orElseGet(file::tokenizer);
+      check(words, config);
+      var dense = precision.form();
+      var form = trainable || precision.quantized() ? dense : new Form(dense.weights(), dense.activations(), blocks(file, dense));
+      var shapes = Decoder.carve(config, Region.measuring("weights"), form, trainable);
+      shapes.parameters().map().forEach((name, w) -> file.tensor(name, w.shape().dims()));
+      for (var l : shapes.linears()) file.tensor(l.name() + ".weight", l.outputs(), l.inputs());
+      var region = device.reserve("weights", Decoder.bytes(config, form));
+      try {
+        var decoder = Decoder.carve(config, region, form, trainable);
+        decoder.parameters().map().forEach((name, w) -> upload(device, w, file.floats(name, w.shape().dims())));
+        for (var l : decoder.linears()) {
+          if (!(l instanceof QuantLinear q)) continue;
+          if (q.w() instanceof Blocks b) device.upload(file.bytes(q.name() + ".weight", q.outputs(), q.inputs()), b.codes());
+          else encode(device, q, file.floats(q.name() + ".weight", q.outputs(), q.inputs()));
+        }
+        return new LanguageModel(device, decoder, words, region, form, List.copyOf(file.notes()));
+      } catch (RuntimeException e) {
+        region.close();
+        throw e;
+      }
+    }
+  }
+
+  private static Form.Linears blocks(LlamaGguf file, Form dense) {
+    return (region, name, outputs, inputs) -> {
+      var type = file.type(name + ".weight").blocks();
+      if (type.isEmpty() || inputs % type.get().weights() != 0) return dense.linears().carve(region, name, outputs, inputs);
+      return new QuantLinear(name, Blocks.carve(region, type.get(), outputs, inputs));
+    };
   }
 
   private static String placeless(String tensor) {

@@ -2,6 +2,7 @@ package org.llmcore.text;
 
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.HashMap;
@@ -115,6 +116,24 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
   /// @param name how error messages call them
   public static SentencePieceBpe parse(String name, byte[] bytes) {
     return new SentencePieceBpe(name, SentencePieceModel.parse(name, bytes));
+  }
+
+  /// A Llama tokenizer from its parts, as GGUF files hold them: byte fallback, no removal of spaces.
+  /// @param name how error messages call it
+  /// @param types SentencePiece's numbers: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+  /// @param dummyPrefix whether text begins with a space
+  public static SentencePieceBpe of(String name, List<String> texts, float[] scores, int[] types, boolean dummyPrefix, String bos, String eos) {
+    var pieces = new ArrayList<Piece>();
+    for (int i = 0; i < texts.size(); i++) {
+      int number = types[i];
+      var type = Arrays.stream(Type.values()).filter(t -> t.number() == number).findFirst();
+      if (texts.get(i).isEmpty() || type.isEmpty() || Float.isNaN(scores[i])) {
+        throw new InvalidInput(name + ": piece " + i + " is unusable (text '" + texts.get(i) + "', type " + number + ", score " + scores[i] + ")");
+      }
+      pieces.add(new Piece(texts.get(i), scores[i], type.get()));
+    }
+    if (pieces.isEmpty()) throw new InvalidInput(name + " holds no vocabulary", "give a tokenizer with --tokenizer");
+    return new SentencePieceBpe(name, new SentencePieceModel(pieces, "identity", dummyPrefix, false, true, false, true, bos, eos));
   }
 
   /// The same vocabulary with other habits at the ends of a document; the file itself says nothing of them, and Llama's

@@ -41,6 +41,10 @@ record SentencePieceModel(List<Piece> pieces, String normalizer, boolean dummyPr
     Type(int number) {
       this.number = number;
     }
+
+    int number() {
+      return number;
+    }
   }
 
   SentencePieceModel {
