@@ -28,7 +28,7 @@ final class Detokenize implements Runnable {
 
   @Override
   public void run() {
-    var tokens = Tokenizers.open(tokenizer, OptionalInt.empty());
+    var tokens = Tokenize.opened(tokenizer);
     for (int id : ids) if (id < 0 || id >= tokens.size()) throw new InvalidInput("there is no token " + id, "the ids of " + tokenizer + " are 0 … " + (tokens.size() - 1));
     String text = tokens.decode(ids.stream().mapToInt(Integer::intValue).toArray());
     var console = main.console();

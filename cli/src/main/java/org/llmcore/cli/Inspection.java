@@ -25,6 +25,8 @@ import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.checkpoint.Safetensors;
+import org.llmcore.gguf.Gguf;
+import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.model.Decoder;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.DType;
@@ -55,7 +57,7 @@ record Inspection(
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int NOTES = 5;
   private static final String KNOWN =
-      "expected a Hugging Face folder, .safetensors, a llama2.c .bin, a PEFT adapter, a run or its checkpoint, or a tokenizer";
+      "expected a Hugging Face folder, .safetensors, a GGUF file, a llama2.c .bin, a PEFT adapter, a run or its checkpoint, or a tokenizer";
 
   /// One tensor of a file.
   record Stored(String name, String dtype, List<Integer> shape, long bytes) {
@@ -118,6 +120,7 @@ record Inspection(
     if (name.endsWith(".safetensors") || (head.length > 8 && head[8] == '{' && head[7] == 0 && head[6] == 0 && head[5] == 0)) {
       return safetensors(file);
     }
+    if (Gguf.is(file)) return gguf(file, tokenizer);
     if (Llama2c.plausible(file)) return llama2c(file, tokenizer);
     if (name.equals("config.json")) {
       return new Inspection("Hugging Face configuration", size(file), Map.of(), Optional.of(LlamaConfig.read(file)), List.of(),
@@ -148,6 +151,29 @@ record Inspection(
       var facts = new LinkedHashMap<String, Object>(f.metadata());
       return new Inspection("safetensors", size(file), facts, Optional.empty(), stored(f.entries().values()), Optional.empty(),
           List.of());
+    }
+  }
+
+  /// Keys but the long lists; where the file is no Llama of ours, the reason is a note.
+  private static Inspection gguf(Path file, Optional<Path> tokenizer) {
+    try (var f = Gguf.open(file)) {
+      var facts = new LinkedHashMap<String, Object>();
+      facts.put("GGUF version", f.version());
+      f.keys().forEach((key, v) -> facts.put(key, v instanceof Gguf.Values list ? list.count() + " values" : v));
+      var tensors = f.entries().values().stream()
+          .map(e -> new Stored(e.name(), e.type().name(), Arrays.stream(e.shape()).boxed().toList(), e.data().byteSize())).toList();
+      var notes = new ArrayList<String>();
+      Optional<LlamaConfig> config = Optional.empty();
+      Optional<Tokenizer> words = Optional.empty();
+      try {
+        var llama = LlamaGguf.of(f);
+        notes.addAll(llama.notes());
+        config = Optional.of(llama.config());
+        words = Optional.of(tokenizer.map(t -> Tokenizers.open(t, OptionalInt.empty())).orElseGet(llama::tokenizer));
+      } catch (InvalidInput e) {
+        notes.add(e.getMessage());
+      }
+      return new Inspection("GGUF", size(file), facts, config, tensors, words, notes);
     }
   }
 

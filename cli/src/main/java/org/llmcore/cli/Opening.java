@@ -15,7 +15,7 @@ import org.llmcore.train.OpenModel;
 
 /// The options with which a verb names a model: a path, an adapter on it, or a run that says both.
 final class Opening {
-  @Option(names = {"-m", "--model"}, paramLabel = "PATH", description = "Hugging Face folder, llama2.c .bin, or embedded:sql-base")
+  @Option(names = {"-m", "--model"}, paramLabel = "PATH", description = "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
   private Optional<String> model = Optional.empty();
 
   @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter in PEFT's form, used on the model")

@@ -49,7 +49,7 @@ final class Quantize implements Callable<Integer> {
   @ParentCommand private Main main;
 
   @Option(names = {"-m", "--model"}, required = true, paramLabel = "PATH",
-      description = "Hugging Face folder, llama2.c .bin, or embedded:sql-base")
+      description = "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
   private String model;
 
   @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH",

@@ -20,6 +20,8 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParentCommand;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.gguf.Gguf;
+import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
 
@@ -41,7 +43,7 @@ final class Tokenize implements Runnable {
 
   @ParentCommand private Main main;
 
-  @Option(names = {"-t", "--tokenizer"}, required = true, paramLabel = "PATH", description = "tokenizer.model, tokenizer.json, a llama2.c tokenizer.bin, or a folder with one")
+  @Option(names = {"-t", "--tokenizer"}, required = true, paramLabel = "PATH", description = "tokenizer.model, tokenizer.json, a llama2.c tokenizer.bin, a folder with one, or a GGUF file")
   private Path tokenizer;
 
   @Option(names = "--text", paramLabel = "TEXT", description = "the text")
@@ -56,10 +58,18 @@ final class Tokenize implements Runnable {
   @Override
   public void run() {
     if (text.isPresent() == input.isPresent()) throw new InvalidInput("give either --text or --input", "tokenize --help shows both");
-    var tokens = Tokenizers.open(tokenizer, OptionalInt.empty());
+    var tokens = opened(tokenizer);
     if (bos && tokens.bos().isEmpty()) throw new InvalidInput(tokenizer + " defines no beginning-of-sequence token", "leave --bos out");
     if (text.isPresent()) show(tokens, text.get());
     else input.ifPresent(file -> lines(tokens, file));
+  }
+
+  /// A tokenizer file or folder, or the tokenizer in a GGUF file.
+  static Tokenizer opened(Path path) {
+    if (!Gguf.is(path)) return Tokenizers.open(path, OptionalInt.empty());
+    try (var file = LlamaGguf.of(Gguf.open(path))) {
+      return file.tokenizer();
+    }
   }
 
   private void lines(Tokenizer tokens, Path file) {
