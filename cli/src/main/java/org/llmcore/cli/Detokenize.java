@@ -3,14 +3,12 @@ package org.llmcore.cli;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalInt;
 
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParentCommand;
 
 import org.llmcore.InvalidInput;
-import org.llmcore.text.Tokenizers;
 
 /// `detokenize`: token ids become text.
 @Command(
