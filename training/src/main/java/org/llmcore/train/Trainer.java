@@ -4,6 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 import org.llmcore.data.Batch;
+import org.llmcore.model.Decoder;
 import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
@@ -74,13 +75,18 @@ public final class Trainer {
 
   /// Mean loss over the learned tokens of some batches, in nats; nothing is changed.
   public double evaluate(Iterable<Batch> batches) {
+    return evaluate(tuning.decoder(), batches);
+  }
+
+  /// The same of another model of the same shape, such as the base under an adapter.
+  public double evaluate(Decoder decoder, Iterable<Batch> batches) {
     double loss = 0;
     long learned = 0;
     for (var batch : batches) {
       step.reset();
       var p = Pass.inference(device, step);
-      var tokens = tuning.decoder().tokens(p, batch.ids(), batch.starts());
-      loss += sum(tuning.decoder().loss(p, tokens, Tokens.upload(p, batch.targets()), 0, false));
+      var tokens = decoder.tokens(p, batch.ids(), batch.starts());
+      loss += sum(decoder.loss(p, tokens, Tokens.upload(p, batch.targets()), 0, false));
       learned += batch.learned();
     }
     return loss / learned;

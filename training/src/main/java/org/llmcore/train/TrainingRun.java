@@ -259,7 +259,7 @@ public final class TrainingRun {
         var metrics = resume ? Metrics.resume(folder.resolve("metrics.jsonl"), from) : Metrics.create(folder.resolve("metrics.jsonl"));
         var events = EventFile.create(folder, from, InstantSource.system())) {
       var trainer = new Trainer(device, tuning, optimizer, step, t.checkpointing(), t.seed());
-      var loop = new Loop(trainer, tuning, optimizer, steps, validation(corpus), metrics, events, accuracy, resumed.map(Checkpoint::state));
+      var loop = new Loop(model.decoder(), trainer, tuning, optimizer, steps, validation(corpus), metrics, events, accuracy, resumed.map(Checkpoint::state));
       var done = loop.run(from, step);
       LossCurve.write(folder.resolve("loss.png"), folder.getFileName().toString(), Metrics.read(folder.resolve("metrics.jsonl")));
       return done;
@@ -281,6 +281,7 @@ public final class TrainingRun {
 
   /// The loop over steps with its evaluations and checkpoints.
   private final class Loop {
+    final Decoder base;
     final Trainer trainer;
     final Tuning tuning;
     final Optimizer optimizer;
@@ -298,8 +299,9 @@ public final class TrainingRun {
     OptionalDouble lossBefore;
 
     Loop(
-        Trainer trainer, Tuning tuning, Optimizer optimizer, StepPlan plan, List<Batch> validation, Metrics metrics, EventFile events,
+        Decoder base, Trainer trainer, Tuning tuning, Optimizer optimizer, StepPlan plan, List<Batch> validation, Metrics metrics, EventFile events,
         OptionalDouble accuracy, Optional<Checkpoint.State> state) {
+      this.base = base;
       this.trainer = trainer;
       this.tuning = tuning;
       this.optimizer = optimizer;
@@ -319,7 +321,9 @@ public final class TrainingRun {
       var t = recipe.training();
       int steps = plan.steps();
       var schedule = new LrSchedule(t.schedule(), t.learningRate(), t.minLearningRate(), t.warmup(steps), steps);
-      if (!resume) lossBefore = evaluate(0);
+      // An adapter leaves the base as it was: where there is one, the base is evaluated after the first step, which comes sooner.
+      boolean frozen = tuning.adapter().isPresent();
+      if (!resume && !frozen) lossBefore = evaluate(0, tuning.decoder());
       var after = lossBefore;
       listener.begins(from, steps);
       long begun = System.nanoTime();
@@ -332,18 +336,19 @@ public final class TrainingRun {
         var report = trainer.step(++s, plan.batches(s), rate);
         check(report, s);
         if (s == from + 1) firstStep = (System.nanoTime() - started) / 1e9;
+        if (s == 1 && frozen && lossBefore.isEmpty()) lossBefore = evaluate(0, base);
         tokens += report.tokens();
         double speed = tokens / ((System.nanoTime() - begun) / 1e9);
         record(s, report, rate, speed);
         if (recipe.evaluation().every() > 0 && s % recipe.evaluation().every() == 0 && s < steps) {
-          after = evaluate(s);
+          after = evaluate(s, tuning.decoder());
           early = recipe.evaluation().patience().isPresent() && stale >= recipe.evaluation().patience().getAsInt();
         }
         if (recipe.checkpoints().every() > 0 && s % recipe.checkpoints().every() == 0 && s < steps) save(s);
       }
       double speed = tokens / ((System.nanoTime() - begun) / 1e9);
       boolean interrupted = s < steps && !early;
-      if (!interrupted && !early) after = evaluate(s);
+      if (!interrupted && !early) after = evaluate(s, tuning.decoder());
       save(s);
       if (early) best(s);
       return new Looped(accuracyBefore, lossBefore, after, firstLoss, lastLoss, s, speed, firstStep, step.high(), interrupted);
@@ -376,9 +381,9 @@ public final class TrainingRun {
       listener.step(s, report, rate, speed);
     }
 
-    private OptionalDouble evaluate(int s) {
+    private OptionalDouble evaluate(int s, Decoder decoder) {
       if (validation.isEmpty()) return OptionalDouble.empty();
-      double loss = trainer.evaluate(validation);
+      double loss = trainer.evaluate(decoder, validation);
       metrics.add(new Metrics.Line(s, Map.of("eval_loss", loss)));
       events.add(s, Map.of("eval/loss", loss));
       listener.evaluated(s, loss);
