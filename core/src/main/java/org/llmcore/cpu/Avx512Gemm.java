@@ -29,6 +29,7 @@ final class Avx512Gemm {
   private static final long MOST_A = 8L << 20; // floats of packed a: 32 MB
   private static final long MOST_B = 4L << 20;
   private static final int STAGED = 16; // rows of b that are decoded together
+  private static final long TERM = 4L * GemmTiles.PITCH; // bytes of a term of a packed group
 
   private static final long PAIRS = pairs();
 
@@ -43,6 +44,8 @@ final class Avx512Gemm {
   private final boolean direct;
   private final int depth; // terms of a cut
   private final int[] first = new int[LEAVES + 1]; // terms before leaf t
+  private final Job tiles; // what all blocks' jobs share
+  private final Job terms; // the same for packing sixteens of terms of a
   private long left; // packed a
   private long right; // packed b, 0 if blocks pack their own
 
@@ -59,6 +62,8 @@ final class Avx512Gemm {
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
     for (int t = 0; t < LEAVES; t++) first[t + 1] = first[t] + k / LEAVES + (partial(t) < k % LEAVES ? 1 : 0);
+    tiles = tiles();
+    terms = terms(k, TERM);
   }
 
   /// Which partial sum leaf t is: bits reversed.
@@ -126,78 +131,64 @@ final class Avx512Gemm {
   // ---- blocks
 
   private void block(Block block, Block within, int groups, int firstBatch, long y, long pitch, Scratch scratch) {
-    long job = scratch.floats(GemmTiles.JOB / 4);
     int columns = block.columns();
     int full = columns / COLUMNS;
-    int last = vectors(columns % COLUMNS);
+    long at = scratch.floats(GemmTiles.JOB / 4);
     long panels = right == 0 ? scratch.floats((long) padded(columns) * depth) : 0;
-    long a;
-    if (direct) {
-      a = c.a().address() + 4 * block.a(m, k, 0, false);
-      Memory.i64(job + GemmTiles.A_PITCH, 4L * k);
-      Memory.i64(job + GemmTiles.A_STEP, tree ? 4L * LEAVES : 4);
-      Memory.i64(job + GemmTiles.A_GROUP, 4L * ROWS * k);
-    } else {
-      a = left + term() * ((long) within.batch() * groups + within.row() / ROWS) * k;
-      Memory.i64(job + GemmTiles.A_PITCH, 4);
-      Memory.i64(job + GemmTiles.A_STEP, term());
-      Memory.i64(job + GemmTiles.A_GROUP, term() * k);
-    }
-    Memory.i64(job + GemmTiles.Y_PITCH, pitch);
-    Memory.i64(job + GemmTiles.PANELS, full);
-    Memory.i64(job + GemmTiles.LAST, last);
-    Memory.i64(job + GemmTiles.LAST_MASK, mask(columns));
-    Memory.i64(job + GemmTiles.ALPHA, Float.floatToRawIntBits(c.alpha()));
-    if (tree) {
-      Memory.i64(job + GemmTiles.SUMS, scratch.floats(GemmTiles.STACK / 4));
-      leaves(job);
-    }
+    long a =
+        direct
+            ? c.a().address() + 4 * block.a(m, k, 0, false)
+            : left + TERM * ((long) within.batch() * groups + within.row() / ROWS) * k;
+    var job = tiles.copy();
+    job.set(GemmTiles.Y_PITCH, pitch);
+    job.set(GemmTiles.PANELS, full);
+    job.set(GemmTiles.LAST, vectors(columns % COLUMNS));
+    job.set(GemmTiles.LAST_MASK, mask(columns));
+    if (tree) job.set(GemmTiles.SUMS, scratch.floats(GemmTiles.STACK / 4));
     for (int from = 0; from < k; from += depth) {
       int terms = Math.min(depth, k - from);
       long b = panels;
       if (right == 0) pack(block.batch(), block.column(), columns, from, terms, panels, scratch);
       else b = right + 4 * ((long) (block.batch() - firstBatch) * k * padded(n) + (long) from * padded(n) + (long) block.column() * terms);
-      Memory.i64(job + GemmTiles.Y, y);
-      Memory.i64(job + GemmTiles.A, a + (direct ? 4L : term()) * from);
-      Memory.i64(job + GemmTiles.B, b);
-      Memory.i64(job + GemmTiles.B_PANEL, 4L * COLUMNS * terms);
-      Memory.i64(job + GemmTiles.LAST_B, b + 4L * COLUMNS * full * terms);
-      Memory.i64(job + GemmTiles.M, block.rows());
-      Memory.i64(job + GemmTiles.TERMS, terms);
-      Memory.i64(job + GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
-      if (tree) GemmCode.tree(job);
-      else GemmCode.chain(job);
+      job.set(GemmTiles.Y, y);
+      job.set(GemmTiles.A, a + (direct ? 4L : TERM) * from);
+      job.set(GemmTiles.B, b);
+      job.set(GemmTiles.B_PANEL, 4L * COLUMNS * terms);
+      job.set(GemmTiles.LAST_B, b + 4L * COLUMNS * full * terms);
+      job.set(GemmTiles.M, block.rows());
+      job.set(GemmTiles.TERMS, terms);
+      job.set(GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
+      if (tree) GemmCode.tree(job.at(at));
+      else GemmCode.chain(job.at(at));
     }
   }
 
-  /// Bytes of a term of a packed group.
-  private static long term() {
-    return 4L * GemmTiles.PITCH;
-  }
-
-  private void leaves(long job) {
-    for (int t = 0; t < LEAVES; t++) {
-      long leaf = job + GemmTiles.LEAVES + 24L * t;
-      Memory.i64(leaf, first[t + 1] - first[t]);
-      Memory.i64(leaf + 8, Integer.numberOfTrailingZeros(~t)); // subtrees that end here
-      Memory.i64(leaf + 16, direct ? 4L * partial(t) : term() * first[t]);
+  private Job tiles() {
+    var job = Job.ofBytes(GemmTiles.JOB);
+    job.set(GemmTiles.A_PITCH, direct ? 4L * k : 4);
+    job.set(GemmTiles.A_STEP, !direct ? TERM : tree ? 4L * LEAVES : 4);
+    job.set(GemmTiles.A_GROUP, direct ? 4L * ROWS * k : TERM * k);
+    job.set(GemmTiles.ALPHA, Float.floatToRawIntBits(c.alpha()));
+    for (int t = 0; tree && t < LEAVES; t++) {
+      int leaf = GemmTiles.LEAVES + 24 * t;
+      job.set(leaf, first[t + 1] - first[t]);
+      job.set(leaf + 8, Integer.numberOfTrailingZeros(~t)); // subtrees that end here
+      job.set(leaf + 16, direct ? 4L * partial(t) : TERM * first[t]);
     }
+    return job;
   }
 
   // ---- packing
 
-  /// Where terms 0 … 15 of every sixteen go, and how far the next sixteen are, for terms of so many bytes.
-  private void offsets(long job, long bytes) {
-    for (int t = 0; t < LEAVES; t++) {
-      Memory.i64(job + GemmPacks.OFFSETS + 8L * (tree ? partial(t) : t), bytes * (tree ? first[t] : t));
-    }
-    Memory.i64(job + GemmPacks.STEP, tree ? bytes : LEAVES * bytes);
-  }
-
-  private void terms(long job, int terms) {
-    Memory.i64(job + GemmPacks.COUNT, terms / 16);
-    Memory.i64(job + GemmPacks.REST, terms % 16);
-    Memory.i64(job + GemmPacks.REST_MASK, mask(terms));
+  /// Sixteens of terms that lie side by side, for packed terms of so many bytes.
+  private Job terms(int terms, long bytes) {
+    var job = Job.ofBytes(GemmPacks.JOB);
+    job.set(GemmPacks.COUNT, terms / 16);
+    job.set(GemmPacks.REST, terms % 16);
+    job.set(GemmPacks.REST_MASK, mask(terms));
+    job.set(GemmPacks.STEP, tree ? bytes : LEAVES * bytes);
+    for (int t = 0; t < LEAVES; t++) job.set(GemmPacks.OFFSETS + 8 * (tree ? partial(t) : t), bytes * (tree ? first[t] : t));
+    return job;
   }
 
   /// All groups of a slab of a.
@@ -210,7 +201,7 @@ final class Avx512Gemm {
           for (long g = begin; g < end; ) {
             int count = (int) Math.min(end - g, groups - g % groups); // of one product
             left(batch + (int) (g / groups), row + (int) (g % groups) * ROWS, Math.min(count * ROWS, rows - (int) (g % groups) * ROWS),
-                to + term() * g * k, scratch);
+                to + TERM * g * k, scratch);
             g += count;
           }
         });
@@ -219,36 +210,37 @@ final class Avx512Gemm {
 
   private void left(int batch, int row, int rows, long to, Scratch scratch) {
     var a = c.a();
-    long job = scratch.floats(GemmPacks.JOB / 4);
+    var packs = GemmCode.packs(a.dtype());
     int size = a.dtype().bytes();
-    Memory.i64(job + GemmPacks.TO, to);
-    Memory.i64(job + GemmPacks.GROUP, term() * k);
-    Memory.i64(job + GemmPacks.ALPHA, Float.floatToRawIntBits(tree ? 1 : c.alpha()));
+    long at = scratch.floats(GemmPacks.JOB / 4);
+    var job = terms.copy();
+    job.set(GemmPacks.TO, to);
+    job.set(GemmPacks.GROUP, TERM * k);
+    job.set(GemmPacks.ALPHA, Float.floatToRawIntBits(tree ? 1 : c.alpha()));
     if (!c.ta()) {
-      Memory.i64(job + GemmPacks.FROM, a.address() + size * ((long) batch * m + row) * k);
-      Memory.i64(job + GemmPacks.FROM_PITCH, (long) size * k);
-      Memory.i64(job + GemmPacks.M, rows);
-      Memory.i64(job + GemmPacks.PAIRS, PAIRS);
-      terms(job, k);
-      offsets(job, term());
-      GemmCode.packs(a.dtype()).rows(job);
+      job.set(GemmPacks.FROM, a.address() + size * ((long) batch * m + row) * k);
+      job.set(GemmPacks.FROM_PITCH, (long) size * k);
+      job.set(GemmPacks.M, rows);
+      job.set(GemmPacks.PAIRS, PAIRS);
+      packs.rows(job.at(at));
       return;
     }
-    Memory.i64(job + GemmPacks.FROM, a.address() + size * ((long) batch * k * m + row));
-    Memory.i64(job + GemmPacks.FROM_PITCH, (long) size * m);
-    Memory.i64(job + GemmPacks.COUNT, k);
-    if (rows >= ROWS) {
-      Memory.i64(job + GemmPacks.M, rows / ROWS);
-      Memory.i64(job + GemmPacks.REST_MASK, (1 << ROWS) - 1);
-      GemmCode.packs(a.dtype()).columns(job);
+    long from = a.address() + size * ((long) batch * k * m + row);
+    int whole = rows - rows % ROWS;
+    job.set(GemmPacks.FROM, from);
+    job.set(GemmPacks.FROM_PITCH, (long) size * m);
+    job.set(GemmPacks.COUNT, k);
+    if (whole > 0) {
+      job.set(GemmPacks.M, whole / ROWS);
+      job.set(GemmPacks.REST_MASK, (1 << ROWS) - 1);
+      packs.columns(job.at(at));
     }
-    if (rows % ROWS != 0) {
-      int whole = rows - rows % ROWS;
-      Memory.i64(job + GemmPacks.FROM, a.address() + size * ((long) batch * k * m + row + whole));
-      Memory.i64(job + GemmPacks.TO, to + term() * (whole / ROWS) * k);
-      Memory.i64(job + GemmPacks.M, 1);
-      Memory.i64(job + GemmPacks.REST_MASK, (1 << rows % ROWS) - 1);
-      GemmCode.packs(a.dtype()).columns(job);
+    if (whole < rows) {
+      job.set(GemmPacks.FROM, from + (long) size * whole);
+      job.set(GemmPacks.TO, to + TERM * (whole / ROWS) * k);
+      job.set(GemmPacks.M, 1);
+      job.set(GemmPacks.REST_MASK, (1 << rows - whole) - 1);
+      packs.columns(job.at(at));
     }
   }
 
@@ -271,49 +263,51 @@ final class Avx512Gemm {
 
   /// Panels of columns [column, column+columns) and terms [from, from+terms).
   private void pack(int batch, int column, int columns, int from, int terms, long to, Scratch scratch) {
-    long job = scratch.floats(GemmPacks.JOB / 4);
+    long at = scratch.floats(GemmPacks.JOB / 4);
     for (int col = 0; col < columns; col += COLUMNS) {
       int width = Math.min(COLUMNS, columns - col);
       long panel = to + 4L * col * terms;
-      if (c.tb()) turned(job, batch, column + col, width, from, terms, panel, scratch);
-      else lines(job, batch, column + col, width, from, terms, panel, scratch);
+      if (c.tb()) turned(at, batch, column + col, width, from, terms, panel, scratch);
+      else lines(at, batch, column + col, width, from, terms, panel, scratch);
     }
   }
 
-  private void turned(long job, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
-    terms(job, terms);
-    offsets(job, 64L * vectors(width));
+  private void turned(long at, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
+    var job = terms(terms, 64L * vectors(width));
     long staging = c.b() instanceof Right.Dense ? 0 : scratch.floats((long) STAGED * terms);
     for (int v = 0; v < width; v += 16) {
       int rows = Math.min(16, width - v);
       long row = ((long) batch * n + column + v) * k + from;
-      Memory.i64(job + GemmPacks.TO, panel + 4L * v);
-      Memory.i64(job + GemmPacks.M, rows);
-      GemmCode.packs(source(job, row, k, rows, terms, staging)).turned(job, rows < 16);
+      job.set(GemmPacks.TO, panel + 4L * v);
+      job.set(GemmPacks.M, rows);
+      var packs = GemmCode.packs(source(job, row, k, rows, terms, staging));
+      packs.turned(job.at(at), rows < 16);
     }
   }
 
-  private void lines(long job, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
+  private void lines(long at, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
     boolean dense = c.b() instanceof Right.Dense;
     long staging = dense ? 0 : scratch.floats((long) STAGED * COLUMNS);
     int step = dense ? terms : STAGED;
-    Memory.i64(job + GemmPacks.REST_MASK, mask(width));
+    var job = Job.ofBytes(GemmPacks.JOB);
+    job.set(GemmPacks.REST_MASK, mask(width));
     for (int i = 0; i < terms; i += step) {
       int count = Math.min(step, terms - i);
       long row = ((long) batch * k + from + i) * n + column;
-      Memory.i64(job + GemmPacks.TO, panel + 64L * vectors(width) * i);
-      Memory.i64(job + GemmPacks.COUNT, count);
-      GemmCode.packs(source(job, row, n, count, width, staging)).lines(job, vectors(width));
+      job.set(GemmPacks.TO, panel + 64L * vectors(width) * i);
+      job.set(GemmPacks.COUNT, count);
+      var packs = GemmCode.packs(source(job, row, n, count, width, staging));
+      packs.lines(job.at(at), vectors(width));
     }
   }
 
   /// Sets where rows of b are read: `rows` of `length` elements from element `first` on, `pitch` apart. What is not a tensor is
   /// decoded to f32 staging.
-  private DType source(long job, long first, long pitch, int rows, int length, long staging) {
+  private DType source(Job job, long first, long pitch, int rows, int length, long staging) {
     if (c.b() instanceof Right.Dense d) {
       int size = d.t().dtype().bytes();
-      Memory.i64(job + GemmPacks.FROM, d.t().address() + size * first);
-      Memory.i64(job + GemmPacks.FROM_PITCH, size * pitch);
+      job.set(GemmPacks.FROM, d.t().address() + size * first);
+      job.set(GemmPacks.FROM_PITCH, size * pitch);
       return d.t().dtype();
     }
     for (int r = 0; r < rows; r++) {
@@ -321,8 +315,8 @@ final class Avx512Gemm {
       long read = c.b().read(lanes, first + r * pitch, length, at);
       if (read != at) Rows.copy(lanes, at, read, length);
     }
-    Memory.i64(job + GemmPacks.FROM, staging);
-    Memory.i64(job + GemmPacks.FROM_PITCH, 4L * length);
+    job.set(GemmPacks.FROM, staging);
+    job.set(GemmPacks.FROM_PITCH, 4L * length);
     return DType.F32;
   }
 
