@@ -26,7 +26,7 @@ record Lanes(Tier tier) {
       case VECTOR128 -> FloatVector.SPECIES_128;
       case VECTOR256 -> FloatVector.SPECIES_256;
       case VECTOR512 -> FloatVector.SPECIES_512;
-      case AUTO, SCALAR, VECTOR, AVX512 -> FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
+      case AUTO, SCALAR, VECTOR, AVX512, AMX -> FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
     };
   }
 
@@ -37,7 +37,12 @@ record Lanes(Tier tier) {
 
   /// Whether to call machine code of our own where there is some.
   boolean emitted() {
-    return tier == Tier.AVX512;
+    return tier.compareTo(Tier.AVX512) >= 0;
+  }
+
+  /// Whether to multiply bf16 matrices on AMX tiles.
+  boolean tiles() {
+    return tier == Tier.AMX;
   }
 
   /// How many of n elements the vector loop takes; the scalar twin takes the rest.

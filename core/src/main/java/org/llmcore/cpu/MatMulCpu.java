@@ -11,7 +11,8 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
-/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`.
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`; on AMX, `AmxGemm` that of all three for
+/// two bf16 operands, in the order of sums of the processor.
 ///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
@@ -29,6 +30,10 @@ final class MatMulCpu {
     shared.reset();
     int m = c.m();
     int n = c.n();
+    if (AmxGemm.takes(lanes, c)) {
+      AmxGemm.run(lanes, workers, c, shared);
+      return;
+    }
     boolean few = !c.ta() && c.tb() && m < MANY;
     if (lanes.emitted() && !few && c.k() > 0) {
       new Avx512Gemm(lanes, workers, c, shared).run();

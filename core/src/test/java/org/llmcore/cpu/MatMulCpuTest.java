@@ -57,7 +57,7 @@ class MatMulCpuTest {
     "65,31,321", "2,3,641", "130,200,3", "523,70,33", "37,0,5", "37,5,0"
   })
   void everyElementHasTheBitsOfTheDefinition(int m, int n, int k) {
-    for (var tier : Tier.here()) {
+    for (var tier : Tier.exactHere()) {
       for (var orientation : orientations()) {
         for (float alpha : new float[] {1, -0.7f}) {
           for (boolean add : new boolean[] {false, true}) {
@@ -83,7 +83,7 @@ class MatMulCpuTest {
     for (var dtype : DTYPES) {
       for (var orientation : orientations()) {
         for (boolean add : new boolean[] {false, true}) {
-          try (var region = Region.growing("test"); var device = new CpuDevice(true, 2)) {
+          try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
             var s = new Stage(region, device);
             var a = s.random(dtype, orientation[0] ? k : m, orientation[0] ? m : k);
             var b = s.random(dtype, orientation[1] ? n : k, orientation[1] ? k : n);
@@ -119,7 +119,7 @@ class MatMulCpuTest {
 
   @Test
   void eachProductOfABatchIsAProductOfItsOwn() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(true, 3)) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 3)) {
       var s = new Stage(region, device);
       for (var orientation : orientations()) {
         var a = s.random(DType.F32, 6, orientation[0] ? 21 : 35, orientation[0] ? 35 : 21);
@@ -142,7 +142,7 @@ class MatMulCpuTest {
 
   @Test
   void rowsDoNotDependOnTheirNeighboursNorGradientsOnHowABatchIsSplit() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(true, 2)) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
       var s = new Stage(region, device);
       var x = s.random(DType.F32, 150, 75);
       var w = s.random(DType.F32, 90, 75);
@@ -169,7 +169,7 @@ class MatMulCpuTest {
 
   @Test
   void nothingOutsideTheResultIsWritten() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(true, 2)) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
       var s = new Stage(region, device);
       for (var orientation : orientations()) {
         for (int m : new int[] {3, 37}) {

@@ -36,7 +36,7 @@ class QuantMatMulCpuTest {
   @ParameterizedTest
   @MethodSource("forms")
   void dequantizingGivesTheDefinition(QuantMatrices.Form form) {
-    for (var tier : Tier.here()) {
+    for (var tier : Tier.exactHere()) {
       for (int[] shape : new int[][] {{1, 1}, {3, 17}, {5, 64}, {2, 207}, {7, 640}}) {
         try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
           var w = form.make(region, shape[0], form.fit(shape[1]), 3);
@@ -54,7 +54,7 @@ class QuantMatMulCpuTest {
   @ParameterizedTest
   @MethodSource("forms")
   void productsHaveTheBitsOfTheDenseProduct(QuantMatrices.Form form) {
-    for (var tier : Tier.here()) {
+    for (var tier : Tier.exactHere()) {
       for (int[] size : new int[][] {{1, 5, 17}, {2, 3, 64}, {7, 9, 95}, {31, 70, 207}, {33, 65, 130}, {130, 37, 352}, {4, 19, 1100}}) {
         for (boolean transposed : new boolean[] {true, false}) {
           for (boolean add : new boolean[] {true, false}) {

@@ -1,0 +1,99 @@
+package org.llmcore.cpu.code;
+
+import static org.llmcore.cpu.code.Condition.*;
+import static org.llmcore.cpu.code.Gpr.*;
+import static org.llmcore.cpu.code.Vec.*;
+
+/// What brings bf16 operands into the panels of `AmxTiles`.
+///
+/// | function | operand                                  | goes to                                             |
+/// |----------|------------------------------------------|-----------------------------------------------------|
+/// | `rows`   | up to 32 rows of a, terms side by side   | a panel of a                                        |
+/// | `pairs`  | rows of b, 16 columns side by side       | half a panel of b: two terms of a column become a pair |
+///
+/// Rows of bᵀ, terms side by side, are turned by `GemmPacks.turned`: a pair of bf16 is as wide as an f32.
+public final class AmxPacks {
+  // Fields of the job whose address is the argument: 64 bits each.
+  public static final int FROM = 0;
+  public static final int FROM_PITCH = 8; // bytes between rows
+  public static final int TO = 16;
+  public static final int M = 24; // rows
+  public static final int STEPS = 32; // rows: steps of 32 terms, the last one under the mask
+  public static final int MASK = 40; // rows: terms of the last step; pairs: columns
+
+  /// Bytes of a job.
+  public static final int JOB = 48;
+
+  private AmxPacks() {}
+
+  /// Rows of a, one behind the other in every step. Terms that do not exist become 0.
+  public static Assembler rows() {
+    var a = new Assembler();
+    a.mov(RAX, RDI.at(MASK));
+    a.kmovd(1, RAX);
+    a.mov(R8, RDI.at(FROM));
+    a.mov(R9, RDI.at(TO));
+    a.mov(R10, RDI.at(M));
+    var rows = a.here();
+    a.mov(RSI, R8);
+    a.mov(RDX, R9);
+    a.mov(RCX, RDI.at(STEPS));
+    var last = new Label();
+    var steps = a.here();
+    a.dec(RCX);
+    a.j(EQUAL, last);
+    a.vmovups(zmm(0), RSI.at(0));
+    a.vmovups(RDX.at(0), zmm(0));
+    a.add(RSI, 64);
+    a.add(RDX, AmxTiles.STEP);
+    a.jmp(steps);
+    a.bind(last);
+    a.vmovdqu16(zmm(0).zero(1), RSI.at(0));
+    a.vmovups(RDX.at(0), zmm(0));
+    a.add(R8, RDI.at(FROM_PITCH));
+    a.add(R9, 64);
+    a.dec(R10);
+    a.j(NOT_EQUAL, rows);
+    a.vzeroupper();
+    a.ret();
+    return a;
+  }
+
+  /// Pairs of rows of b. A last row without a partner is paired with 0.
+  public static Assembler pairs() {
+    var a = new Assembler();
+    a.mov(RAX, RDI.at(MASK));
+    a.kmovw(1, RAX);
+    a.mov(RSI, RDI.at(FROM));
+    a.mov(RDX, RDI.at(TO));
+    a.mov(RCX, RDI.at(M));
+    a.mov(R8, RDI.at(FROM_PITCH));
+    a.mov(R9, AmxTiles.TERMS / 2); // pairs left in this step
+    var alone = new Label();
+    var done = new Label();
+    var pairs = a.here();
+    a.cmp(RCX, 1);
+    a.j(BELOW, done);
+    a.vpmovzxwd(zmm(0).zero(1), RSI.at(0));
+    a.j(EQUAL, alone); // the flags are still those of cmp
+    a.vpmovzxwd(zmm(1).zero(1), RSI.at(R8, 1, 0));
+    a.vpslld(zmm(1), zmm(1), 16);
+    a.vpord(zmm(0), zmm(0), zmm(1));
+    a.bind(alone);
+    a.vmovups(RDX.at(0), zmm(0));
+    a.lea(RSI, RSI.at(R8, 2, 0));
+    a.add(RDX, 64);
+    a.dec(R9);
+    var same = new Label();
+    a.j(NOT_EQUAL, same);
+    a.add(RDX, AmxTiles.STEP / 2); // past the other half
+    a.mov(R9, AmxTiles.TERMS / 2);
+    a.bind(same);
+    a.sub(RCX, 2);
+    a.j(GREATER, pairs);
+    a.bind(done);
+    a.vzeroupper();
+    a.ret();
+    return a;
+  }
+}

@@ -1,0 +1,192 @@
+package org.llmcore.cpu;
+
+import java.util.ArrayList;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+import org.llmcore.cpu.code.AmxTraps;
+import org.llmcore.cpu.code.CpuFeatures;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+/// Products of bf16 matrices on tiles have the bits of the processor's definition (Intel SDM vol. 2, TDPBF16PS): in every 32 terms two
+/// chains, of the even and of the odd ones, then their sum added to what was there.
+class AmxGemmTest {
+  @BeforeAll
+  static void tiles() {
+    AmxTraps.begin();
+  }
+
+  @AfterEach
+  void theProcessorWouldHaveAccepted() {
+    AmxTraps.accepted();
+  }
+
+  private static float element(float[] a, float[] b, MatMul.Product c, int row, int column, float y) {
+    int k = c.k();
+    float sum = 0;
+    for (int from = 0; from < k; from += 32) {
+      float even = 0;
+      float odd = 0;
+      for (int i = from; i < Math.min(k, from + 32); i++) {
+        float product = c.tb() ? b[column * k + i] : b[i * c.n() + column];
+        if (i % 2 == 0) even = Math.fma(a[row * k + i], product, even);
+        else odd = Math.fma(a[row * k + i], product, odd);
+      }
+      sum += even + odd;
+    }
+    return c.y().add() ? Math.fma(c.alpha(), sum, y) : c.alpha() * sum;
+  }
+
+  private static float[] definition(MatMul.Product c, float[] before) {
+    var y = before.clone();
+    var a = c.a().toFloats();
+    var b = c.b().toFloats();
+    for (int r = 0; r < c.m(); r++) for (int i = 0; i < c.n(); i++) y[r * c.n() + i] = element(a, b, c, r, i, y[r * c.n() + i]);
+    return y;
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,2", "1,16,32", "3,17,34", "16,33,30", "31,15,64", "32,32,32", "33,31,66", "65,100,96", "130,129,1200", "7,200,578", "0,5,4"})
+  void everyElementHasTheBitsOfTheDefinition(int m, int n, int k) {
+    for (boolean tb : new boolean[] {true, false}) {
+      for (boolean add : new boolean[] {false, true}) {
+        for (var dtype : new DType[] {DType.F32, DType.BF16}) {
+          try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+            var s = new Stage(region, device);
+            var a = s.random(DType.BF16, m, k);
+            var b = tb ? s.random(DType.BF16, n, k) : s.random(DType.BF16, k, n);
+            var y = s.random(dtype, m, n);
+            var c = new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, false, tb, 0.7f);
+            var expected = s.random(dtype, m, n).set(definition(c, y.toFloats()));
+            device.run(c);
+            assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
+          }
+        }
+      }
+    }
+  }
+
+  @Test
+  void anOddNumberOfTermsIsFineWhereColumnsLieSideBySide() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 1)) {
+      var s = new Stage(region, device);
+      var a = s.random(DType.BF16, 5, 67);
+      var b = s.random(DType.BF16, 67, 40);
+      var y = s.random(DType.F32, 5, 40);
+      var c = new MatMul.Product(Sink.write(y), a, b, false, false, 1);
+      device.run(c);
+      assertThat(y.toFloats()).isEqualTo(definition(c, y.toFloats()));
+    }
+  }
+
+  @Test
+  void whatIsNotBf16OnBothSidesHasTheBitsOfTheOtherTiers() {
+    for (var dtypes : new DType[][] {{DType.F32, DType.BF16}, {DType.BF16, DType.F32}, {DType.F32, DType.F32}, {DType.F16, DType.BF16}}) {
+      var results = new ArrayList<float[]>();
+      for (var tier : new Tier[] {Tier.AVX512, Tier.AMX}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
+          var s = new Stage(region, device);
+          var a = s.random(dtypes[0], 40, 70);
+          var b = s.random(dtypes[1], 50, 70);
+          var y = s.random(DType.F32, 40, 50);
+          device.run(new MatMul.Product(Sink.write(y), a, b, false, true, 1));
+          results.add(y.toFloats());
+        }
+      }
+      assertThat(results.get(1)).isEqualTo(results.get(0));
+    }
+  }
+
+  @Test
+  void gradientsOfParametersKeepTheirChain() {
+    var results = new ArrayList<float[]>();
+    for (var tier : new Tier[] {Tier.AVX512, Tier.AMX}) {
+      try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
+        var s = new Stage(region, device);
+        var dy = s.random(DType.BF16, 70, 40);
+        var x = s.random(DType.BF16, 70, 50);
+        var dw = s.random(DType.F32, 40, 50);
+        device.run(new MatMul.Product(Sink.add(dw), dy, x, true, false, 1));
+        results.add(dw.toFloats());
+      }
+    }
+    assertThat(results.get(1)).isEqualTo(results.get(0));
+  }
+
+  @Test
+  void rowsDoNotDependOnTheirNeighboursNorOnTheNumberOfWorkers() {
+    var all = new ArrayList<float[]>();
+    for (int workers : new int[] {1, 2, 3}) {
+      for (var splits : new int[][] {{0, 150}, {0, 1, 34, 150}}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, workers)) {
+          var s = new Stage(region, device);
+          var x = s.random(DType.BF16, 150, 76);
+          var w = s.random(DType.BF16, 90, 76);
+          var y = s.random(DType.F32, 150, 90);
+          for (int i = 0; i + 1 < splits.length; i++) {
+            device.run(new MatMul.Product(Sink.write(y.slice(splits[i], splits[i + 1])), x.slice(splits[i], splits[i + 1]), w, false, true, 1));
+          }
+          all.add(y.toFloats());
+        }
+      }
+    }
+    for (var y : all) assertThat(y).isEqualTo(all.getFirst());
+  }
+
+  @Test
+  void eachProductOfABatchIsAProductOfItsOwn() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+      var s = new Stage(region, device);
+      for (boolean tb : new boolean[] {true, false}) {
+        var a = s.random(DType.BF16, 3, 35, 22);
+        var b = tb ? s.random(DType.BF16, 3, 67, 22) : s.random(DType.BF16, 3, 22, 67);
+        var y = s.random(DType.F32, 3, 35, 67);
+        var each = s.random(DType.F32, 3, 35, 67);
+        device.run(new MatMul.Product(Sink.write(y), a, b, false, tb, 1));
+        for (int i = 0; i < 3; i++) device.run(new MatMul.Product(Sink.write(one(each, i)), one(a, i), one(b, i), false, tb, 1));
+        assertThat(y.toFloats()).isEqualTo(each.toFloats());
+      }
+    }
+  }
+
+  private static Tensor one(Tensor batch, int i) {
+    return batch.slice(i, i + 1).reshape(batch.dim(1), batch.dim(2));
+  }
+
+  @Test
+  void nothingOutsideTheResultIsWritten() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+      var s = new Stage(region, device);
+      var guarded = s.random(DType.F32, 39, 41);
+      var before = guarded.toFloats();
+      var a = s.random(DType.BF16, 37, 20);
+      var b = s.random(DType.BF16, 41, 20);
+      device.run(new MatMul.Product(Sink.write(guarded.slice(1, 38)), a, b, false, true, 1));
+      for (int i = 0; i < 41; i++) {
+        assertThat(guarded.get(i)).isEqualTo(before[i]);
+        assertThat(guarded.get(38L * 41 + i)).isEqualTo(before[38 * 41 + i]);
+      }
+    }
+  }
+
+  @Test
+  void theTilesOfThisTestAreExecutedInSoftwareOnlyWhereThereAreNone() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 1)) {
+      var s = new Stage(region, device);
+      long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
+      device.run(new MatMul.Product(Sink.write(s.random(DType.F32, 32, 32)), s.random(DType.BF16, 32, 64), s.random(DType.BF16, 32, 64), false, true, 1));
+      // configuration and release, four tiles cleared and stored, and in two steps four loads and four products
+      if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed() - before).isEqualTo(2 + 8 + 2 * 8);
+    }
+  }
+}
