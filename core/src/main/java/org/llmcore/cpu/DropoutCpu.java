@@ -24,12 +24,16 @@ final class DropoutCpu {
   static void run(Lanes lanes, Workers workers, Dropout kernel) {
     switch (kernel) {
       case Dropout.Mask k -> Rows.split(
-          workers, k.x().elements(), 1,
+          lanes, workers, k.x().elements(), 1,
           (from, to, s) -> mask(lanes, k, from, (int) (to - from), s));
     }
   }
 
   private static void mask(Lanes lanes, Dropout.Mask k, long from, int n, Scratch scratch) {
+    if (lanes.emitted() && RowCode.reads(k.x(), k.y().tensor())) {
+      DropoutCode.mask(k, from, n);
+      return;
+    }
     long x = Rows.read(lanes, k.x(), from, n, scratch.floats(n));
     long y = Rows.target(k.y(), from, scratch.floats(n));
     float factor = 1 / (1 - k.rate());
