@@ -19,10 +19,11 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// Keys come in panels: 16 keys side by side, one dimension after the other, so that `panel[d]` is a register of 16 keys.
 final class AttentionCode {
   /// Vectors of a head at most.
-  private static final int WIDEST = 16;
+  static final int WIDEST = 16;
 
   private static final Routines PANELS = new Routines(2, AttentionCode::panels);
   private static final Routines PADDED = new Routines(2, AttentionCode::padded);
+  private static final Routines SPREAD = new Routines(4, AttentionCode::spread);
   private static final Routines FORWARD = new Routines(WIDEST + 1, AttentionCode::forward);
 
   private AttentionCode() {}
@@ -49,6 +50,12 @@ final class AttentionCode {
   static void padded(long to, Tensor t, long from, long pitch, int n, int d) {
     PADDED.get(RowCode.bit(t.dtype())).brief(
         to, RowCode.at(t, from), pitch * t.dtype().bytes(), n, d, 4L * AttentionTiles.padded(d));
+  }
+
+  /// n rows of f32, `width` apart, to element `to` of y on, `pitch` elements apart.
+  static void spread(Tensor y, boolean add, long to, long pitch, long from, int n, int d) {
+    SPREAD.get(RowCode.bit(y.dtype()) | (add ? 2 : 0)).brief(
+        RowCode.at(y, to), from, pitch * y.dtype().bytes(), n, d, 4L * AttentionTiles.padded(d));
   }
 
   /// f32 queries and results of one head; row i sees the first visible + i·growth keys. `stats` receives four floats a row: the
@@ -216,6 +223,25 @@ final class AttentionCode {
       a.vshuff32x4(zmm(4 + j), zmm(20 + j), zmm(28 + j), 0x88);
       a.vshuff32x4(zmm(12 + j), zmm(20 + j), zmm(28 + j), 0xdd);
     }
+  }
+
+  /// RCX rows to RDI, RDX bytes apart, from RSI, R9 bytes apart, of R8 elements.
+  private static Assembler spread(int variant) {
+    var c = new Loop();
+    var a = c.a;
+    c.narrows(dtype(variant));
+    var row = a.here();
+    c.each(
+        R8,
+        () -> {
+          c.load(zmm(0), RSI, DType.F32);
+          c.store(RDI, dtype(variant), variant > 1, zmm(0), zmm(1));
+        });
+    a.add(RDI, RDX);
+    a.add(RSI, R9);
+    a.dec(RCX);
+    a.j(Condition.NOT_EQUAL, row);
+    return c.end();
   }
 
   /// RCX rows to RDI, R9 bytes apart, from RSI, RDX bytes apart, of R8 elements.

@@ -164,6 +164,10 @@ public final class Assembler {
     e.general(true, d.ordinal(), s, 0x03);
   }
 
+  public void sub(Gpr d, Mem s) {
+    e.general(true, d.ordinal(), s, 0x2b);
+  }
+
   public void cmp(Gpr a, Mem b) {
     e.general(true, a.ordinal(), b, 0x3b);
   }

@@ -58,6 +58,7 @@ class AssemblerTest {
           of("and rcx, -16", a -> a.and(RCX, -16)),
           of("cmp r9, 1000", a -> a.cmp(R9, 1000)),
           of("add rax, [rdi+24]", a -> a.add(RAX, RDI.at(24))),
+          of("sub r11, [rsp+24]", a -> a.sub(R11, RSP.at(24))),
           of("cmp rdx, [rdi+8]", a -> a.cmp(RDX, RDI.at(8))),
           of("shl rax, 6", a -> a.shl(RAX, 6)),
           of("shl rax, 1", a -> a.shl(RAX, 1)),
