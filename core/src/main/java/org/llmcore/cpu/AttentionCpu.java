@@ -126,8 +126,10 @@ final class AttentionCpu {
         spans.size() * groups,
         (task, s) -> {
           var span = spans.get(task / groups);
-          if (span.rows == 1) single(lanes, call, span, task % groups, s);
-          else if (lanes.emitted() && AttentionCode.takes(call.q, call.keys, call.values)) emitted(lanes, call, span, task % groups, s);
+          boolean emitted = lanes.emitted() && AttentionCode.takes(call.q, call.keys, call.values);
+          if (span.rows == 1 && emitted && call.keys.dtype() == call.values.dtype()) one(lanes, call, span, task % groups, s);
+          else if (span.rows == 1) single(lanes, call, span, task % groups, s);
+          else if (emitted) emitted(lanes, call, span, task % groups, s);
           else block(lanes, call, span, task % groups, s);
         });
   }
@@ -258,6 +260,38 @@ final class AttentionCpu {
       }
     }
     for (int h = 0; h < heads; h++) finish(lanes, call, o + 4L * h * width, p + 4L * h * stride, span, 0, group * heads + h);
+  }
+
+  /// One query through machine code, head by head.
+  private static void one(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.visible;
+    int heads = call.heads() / call.kvHeads();
+    long from = ((long) span.row * call.heads() + (long) group * heads) * d;
+    long q = scratch.floats((long) heads * width);
+    long o = scratch.floats(width);
+    long p = scratch.floats(AttentionTiles.padded(n));
+    long stats = scratch.floats(3);
+    long contiguous = scratch.floats(1);
+    Memory.i32(contiguous, 0);
+    int bytes = call.keys.dtype().bytes();
+    long pitch = (long) call.kvHeads() * d * bytes;
+    long first = span.blocks == 0 ? span.base * pitch + (long) group * d * bytes : (long) group * d * bytes;
+    var pages = new AttentionSingleCode.Pages(
+        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch,
+        span.blocks == 0 ? contiguous : span.blocks, span.blocks == 0 ? n : call.slots, call.slots * pitch);
+    AttentionCode.padded(q, call.q, from, d, heads, d);
+    for (int h = 0; h < heads; h++) {
+      boolean plain = call.o.dtype() == DType.F32;
+      AttentionSingleCode.attend(
+          q + 4L * h * width, plain ? RowCode.at(call.o, from + (long) h * d) : o, pages, n, call.scale, d, p, stats);
+      if (!plain) Rows.write(lanes, call.o, from + (long) h * d, d, o);
+      if (call.lse != 0) {
+        float lse = Memory.f32(stats) + (float) StrictMath.log(Memory.f32(stats + 4));
+        Memory.f32(call.lse + 4L * ((long) span.row * call.heads() + group * heads + h), lse);
+      }
+    }
   }
 
   /// Turns dot products into exponentials; their sum goes to the slot behind the last visible key.
