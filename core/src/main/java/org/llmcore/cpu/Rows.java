@@ -1,13 +1,6 @@
 package org.llmcore.cpu;
 
-import java.nio.ByteOrder;
-
-import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorSpecies;
 
 import org.llmcore.op.Binary;
 import org.llmcore.op.Sink;
@@ -25,11 +18,6 @@ import org.llmcore.tensor.Tensor;
 /// A rule-3 sum is kept as 16 partial sums in memory, so that it can be continued over pieces of a row whose lengths are
 /// multiples of 16; a vector of fewer than 16 lanes sweeps the piece once for each of its 16/N groups of partials.
 final class Rows {
-  private static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, Lanes.F.vectorShape());
-  private static final VectorSpecies<Short> SHORTS =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(Lanes.F.vectorBitSize() / 2));
-  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
-
   /// Partial sums of rule 3.
   static final int PARTIALS = 16;
 
@@ -78,14 +66,8 @@ final class Rows {
       return;
     }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(to + 4L * i, widen(from + 2L * i));
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(to + 4L * i, Bf16Vectors.widen(from + 2L * i));
     for (; i < n; i++) Memory.f32(to + 4L * i, Bf16.toFloat(Memory.u16(from + 2L * i)));
-  }
-
-  private static FloatVector widen(long from) {
-    var bits = ShortVector.fromMemorySegment(SHORTS, Memory.ALL, from, ORDER).convertShape(VectorOperators.ZERO_EXTEND_S2I,
-        INTS, 0);
-    return ((IntVector) bits).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
   /// n bfloat16 from f32, as `Bf16.of` rounds.
@@ -95,16 +77,8 @@ final class Rows {
       return;
     }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) narrow(Lanes.load(from + 4L * i), to + 2L * i);
+    for (; i < lanes.whole(n); i += Lanes.N) Bf16Vectors.narrow(Lanes.load(from + 4L * i), to + 2L * i);
     for (; i < n; i++) Memory.u16(to + 2L * i, Bf16.of(Memory.f32(from + 4L * i)));
-  }
-
-  private static void narrow(FloatVector value, long to) {
-    var bits = value.reinterpretAsInts();
-    var high = bits.lanewise(VectorOperators.LSHR, 16);
-    var rounded = bits.add(high.and(1)).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
-    var result = rounded.blend(high.or(0x40), value.test(VectorOperators.IS_NAN).cast(INTS));
-    ((ShortVector) result.convertShape(VectorOperators.I2S, SHORTS, 0)).intoMemorySegment(Memory.ALL, to, ORDER);
   }
 
   /// y += x for bfloat16 y and f32 x.
@@ -114,7 +88,7 @@ final class Rows {
       return;
     }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) narrow(widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    for (; i < lanes.whole(n); i += Lanes.N) Bf16Vectors.narrow(Bf16Vectors.widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
     for (; i < n; i++) Memory.u16(y + 2L * i, Bf16.of(Bf16.toFloat(Memory.u16(y + 2L * i)) + Memory.f32(x + 4L * i)));
   }
 
