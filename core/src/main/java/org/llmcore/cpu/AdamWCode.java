@@ -50,29 +50,28 @@ final class AdamWCode {
     var w = zmm(3);
     var move = zmm(4);
     if (variant == 1) c.narrows(DType.BF16);
-    c.each(
-        R9,
-        () -> {
-          c.load(g, R8, DType.F32);
-          c.load(m, RDX, DType.F32);
-          c.load(v, RCX, DType.F32);
-          c.load(w, RSI, DType.F32);
-          a.vmulps(g, g, clip);
-          a.vmulps(m, m, beta1);
-          a.vfmadd231ps(m, g, rest1);
-          a.vmulps(g, g, g);
-          a.vmulps(v, v, beta2);
-          a.vfmadd231ps(v, g, rest2);
-          c.store(RDX, DType.F32, false, m, g);
-          c.store(RCX, DType.F32, false, v, g);
-          a.vmulps(move, m, minusRate);
-          a.vsqrtps(v, v);
-          a.vfmadd213ps(v, root, eps); // √v · root + eps
-          a.vdivps(move, move, v);
-          a.vfmadd231ps(move, w, keep);
-          c.store(RSI, DType.F32, false, move, g);
-          if (variant == 1) c.store(RDI, DType.BF16, false, move, g);
-        });
+    c.begin(R9);
+    do {
+      c.load(g, R8, DType.F32);
+      c.load(m, RDX, DType.F32);
+      c.load(v, RCX, DType.F32);
+      c.load(w, RSI, DType.F32);
+      a.vmulps(g, g, clip);
+      a.vmulps(m, m, beta1);
+      a.vfmadd231ps(m, g, rest1);
+      a.vmulps(g, g, g);
+      a.vmulps(v, v, beta2);
+      a.vfmadd231ps(v, g, rest2);
+      c.store(RDX, DType.F32, false, m, g);
+      c.store(RCX, DType.F32, false, v, g);
+      a.vmulps(move, m, minusRate);
+      a.vsqrtps(v, v);
+      a.vfmadd213ps(v, root, eps); // √v · root + eps
+      a.vdivps(move, move, v);
+      a.vfmadd231ps(move, w, keep);
+      c.store(RSI, DType.F32, false, move, g);
+      if (variant == 1) c.store(RDI, DType.BF16, false, move, g);
+    } while (c.again());
     return c.end();
   }
 }

@@ -168,20 +168,19 @@ final class AttentionBackwardCode {
     a.mov(Argument.O.at(), R10);
     a.add(R11, 64 * w);
     a.mov(Argument.TILE_ROW.at(), R11);
-    c.each(
-        RCX,
-        () -> {
-          c.load(zmm(0), RSI, DType.F32);
-          c.load(zmm(7), R8, DType.F32);
-          a.vmovaps(zmm(1), shift);
-          a.vfmadd231ps(zmm(1), zmm(0), scale);
-          exp.of(zmm(3), zmm(1), zmm(4));
-          c.store(RSI, DType.F32, false, zmm(3), zmm(4));
-          a.vsubps(zmm(7), zmm(7), delta);
-          a.vmulps(zmm(7), zmm(7), zmm(3));
-          a.vmulps(zmm(7), zmm(7), scale);
-          c.store(R8, DType.F32, false, zmm(7), zmm(4));
-        });
+    c.begin(RCX);
+    do {
+      c.load(zmm(0), RSI, DType.F32);
+      c.load(zmm(7), R8, DType.F32);
+      a.vmovaps(zmm(1), shift);
+      a.vfmadd231ps(zmm(1), zmm(0), scale);
+      exp.of(zmm(3), zmm(1), zmm(4));
+      c.store(RSI, DType.F32, false, zmm(3), zmm(4));
+      a.vsubps(zmm(7), zmm(7), delta);
+      a.vmulps(zmm(7), zmm(7), zmm(3));
+      a.vmulps(zmm(7), zmm(7), scale);
+      c.store(R8, DType.F32, false, zmm(7), zmm(4));
+    } while (c.again());
     a.add(RSI, RBX);
     a.add(R8, RBX);
     a.add(RCX, GROWTH);

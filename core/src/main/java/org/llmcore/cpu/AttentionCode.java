@@ -117,25 +117,23 @@ final class AttentionCode {
     a.mov(COUNTER, RAX);
     var row = a.here();
     a.vmovaps(zmm(0), least);
-    c.each(
-        RCX,
-        () -> {
-          c.load(zmm(2), RSI, DType.F32);
-          a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
-        });
+    c.begin(RCX);
+    do {
+      c.load(zmm(2), RSI, DType.F32);
+      a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
+    } while (c.again());
     c.largest(zmm(0), zmm(2));
     a.vmovss(R15.at(0), xmm(0));
     a.vbroadcastss(zmm(0), xmm(0));
     a.vpxord(sum, sum, sum);
-    c.each(
-        RCX,
-        () -> {
-          c.load(zmm(2), RSI, DType.F32);
-          a.vsubps(zmm(2), zmm(2), zmm(0));
-          exp.of(zmm(3), zmm(2), zmm(4));
-          c.store(RSI, DType.F32, false, zmm(3), zmm(4));
-          a.vaddps(c.kept(sum), sum, zmm(3));
-        });
+    c.begin(RCX);
+    do {
+      c.load(zmm(2), RSI, DType.F32);
+      a.vsubps(zmm(2), zmm(2), zmm(0));
+      exp.of(zmm(3), zmm(2), zmm(4));
+      c.store(RSI, DType.F32, false, zmm(3), zmm(4));
+      a.vaddps(c.kept(sum), sum, zmm(3));
+    } while (c.again());
     c.total(sum, zmm(2));
     a.vmovss(R15.at(4), xmm(1));
     a.vdivps(xmm(1), xmm(one.index()), xmm(1));
@@ -231,12 +229,11 @@ final class AttentionCode {
     var a = c.a;
     c.narrows(dtype(variant));
     var row = a.here();
-    c.each(
-        R8,
-        () -> {
-          c.load(zmm(0), RSI, DType.F32);
-          c.store(RDI, dtype(variant), variant > 1, zmm(0), zmm(1));
-        });
+    c.begin(R8);
+    do {
+      c.load(zmm(0), RSI, DType.F32);
+      c.store(RDI, dtype(variant), variant > 1, zmm(0), zmm(1));
+    } while (c.again());
     a.add(RDI, RDX);
     a.add(RSI, R9);
     a.dec(RCX);
@@ -249,12 +246,11 @@ final class AttentionCode {
     var c = new Loop();
     var a = c.a;
     var row = a.here();
-    c.each(
-        R8,
-        () -> {
-          c.load(zmm(0), RSI, dtype(variant));
-          a.vmovups(RDI.at(RAX, 4, 0), zmm(0)); // whole: the padding becomes 0
-        });
+    c.begin(R8);
+    do {
+      c.load(zmm(0), RSI, dtype(variant));
+      a.vmovups(RDI.at(RAX, 4, 0), zmm(0)); // whole: the padding becomes 0
+    } while (c.again());
     a.add(RDI, R9);
     a.add(RSI, RDX);
     a.dec(RCX);

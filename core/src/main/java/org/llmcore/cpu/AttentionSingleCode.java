@@ -166,27 +166,25 @@ final class AttentionSingleCode {
     a.mov(RBX, argument(6));
     a.mov(R15, argument(11));
     a.vmovaps(zmm(0), least);
-    c.each(
-        RBX,
-        () -> {
-          c.load(zmm(2), R12, DType.F32);
-          a.vmulps(zmm(2), zmm(2), scale);
-          c.store(R12, DType.F32, false, zmm(2), zmm(3));
-          a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
-        });
+    c.begin(RBX);
+    do {
+      c.load(zmm(2), R12, DType.F32);
+      a.vmulps(zmm(2), zmm(2), scale);
+      c.store(R12, DType.F32, false, zmm(2), zmm(3));
+      a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
+    } while (c.again());
     c.largest(zmm(0), zmm(2));
     a.vmovss(R15.at(0), xmm(0));
     a.vbroadcastss(zmm(0), xmm(0));
     a.vpxord(sum, sum, sum);
-    c.each(
-        RBX,
-        () -> {
-          c.load(zmm(2), R12, DType.F32);
-          a.vsubps(zmm(2), zmm(2), zmm(0));
-          exp.of(zmm(3), zmm(2), zmm(4));
-          c.store(R12, DType.F32, false, zmm(3), zmm(4));
-          a.vaddps(c.kept(sum), sum, zmm(3));
-        });
+    c.begin(RBX);
+    do {
+      c.load(zmm(2), R12, DType.F32);
+      a.vsubps(zmm(2), zmm(2), zmm(0));
+      exp.of(zmm(3), zmm(2), zmm(4));
+      c.store(R12, DType.F32, false, zmm(3), zmm(4));
+      a.vaddps(c.kept(sum), sum, zmm(3));
+    } while (c.again());
     c.total(sum, zmm(2));
     a.vmovss(R15.at(4), xmm(1));
     a.vdivps(xmm(1), xmm(one.index()), xmm(1));

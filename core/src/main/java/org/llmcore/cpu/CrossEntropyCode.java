@@ -42,14 +42,13 @@ final class CrossEntropyCode {
     var row = a.here();
     largest(c, least, RDI, dtype(variant), RDX, RCX);
     a.vpxord(sum, sum, sum);
-    c.each(
-        RDX,
-        () -> {
-          c.load(zmm(2), RDI, dtype(variant));
-          a.vsubps(zmm(2), zmm(2), zmm(0));
-          exp.of(zmm(3), zmm(2), zmm(4));
-          a.vaddps(c.kept(sum), sum, zmm(3));
-        });
+    c.begin(RDX);
+    do {
+      c.load(zmm(2), RDI, dtype(variant));
+      a.vsubps(zmm(2), zmm(2), zmm(0));
+      exp.of(zmm(3), zmm(2), zmm(4));
+      a.vaddps(c.kept(sum), sum, zmm(3));
+    } while (c.again());
     c.total(sum, zmm(2));
     a.vmovss(R8.at(0), Vec.xmm(1));
     a.lea(RDI, RDI.at(RDX, dtype(variant).bytes(), 0));
@@ -63,12 +62,11 @@ final class CrossEntropyCode {
   /// The largest of a row into zmm0, all lanes, and to `max`; a NaN is passed over and comes back by the sum.
   private static void largest(Loop c, Vec least, Gpr row, DType dtype, Gpr n, Gpr max) {
     c.a.vmovaps(zmm(0), least);
-    c.each(
-        n,
-        () -> {
-          c.load(zmm(2), row, dtype);
-          c.a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0));
-        });
+    c.begin(n);
+    do {
+      c.load(zmm(2), row, dtype);
+      c.a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0));
+    } while (c.again());
     c.largest(zmm(0), zmm(2));
     c.a.vmovss(max.at(0), Vec.xmm(0));
     c.a.vbroadcastss(zmm(0), Vec.xmm(0));
@@ -95,33 +93,34 @@ final class CrossEntropyCode {
     a.vmovss(RBX.at(0), Vec.xmm(2));
     largest(c, least, RDI, DType.F32, RDX, RCX);
     a.vpxord(sum, sum, sum);
-    c.each(
-        RDX,
-        () -> {
-          c.load(zmm(2), RDI, DType.F32);
-          a.vsubps(zmm(2), zmm(2), zmm(0));
-          exp.of(zmm(3), zmm(2), zmm(4));
-          c.store(RDI, DType.F32, false, zmm(3), zmm(4));
-          a.vaddps(c.kept(sum), sum, zmm(3));
-        });
+    c.begin(RDX);
+    do {
+      c.load(zmm(2), RDI, DType.F32);
+      a.vsubps(zmm(2), zmm(2), zmm(0));
+      exp.of(zmm(3), zmm(2), zmm(4));
+      c.store(RDI, DType.F32, false, zmm(3), zmm(4));
+      a.vaddps(c.kept(sum), sum, zmm(3));
+    } while (c.again());
     c.total(sum, zmm(2));
     a.vmovss(R8.at(0), Vec.xmm(1));
     a.vbroadcastss(sum, Vec.xmm(1));
     a.vdivps(sum, scale, sum);
-    c.each(
-        RDX,
-        () -> {
-          c.load(zmm(2), RDI, DType.F32);
-          a.vmulps(zmm(2), zmm(2), sum);
-          c.store(RDI, DType.F32, false, zmm(2), zmm(3));
-        });
+    c.begin(RDX);
+    do {
+      c.load(zmm(2), RDI, DType.F32);
+      a.vmulps(zmm(2), zmm(2), sum);
+      c.store(RDI, DType.F32, false, zmm(2), zmm(3));
+    } while (c.again());
     a.vmovss(Vec.xmm(2), RDI.at(R12, 4, 0));
     a.vsubps(Vec.xmm(2), Vec.xmm(2), Vec.xmm(scale.index()));
     a.vmovss(RDI.at(R12, 4, 0), Vec.xmm(2));
     a.jmp(next);
     a.bind(ignored);
     a.vpxord(zmm(2), zmm(2), zmm(2));
-    c.each(RDX, () -> c.store(RDI, DType.F32, false, zmm(2), zmm(3)));
+    c.begin(RDX);
+    do {
+      c.store(RDI, DType.F32, false, zmm(2), zmm(3));
+    } while (c.again());
     a.bind(next);
     a.lea(RDI, RDI.at(RDX, 4, 0));
     for (var each : new Gpr[] {RCX, R8, R9, RBX}) a.add(each, 4);

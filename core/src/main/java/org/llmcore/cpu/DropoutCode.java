@@ -47,18 +47,17 @@ final class DropoutCode {
     }
     var eight = c.wide(8 * STEP);
     a.vpaddq(high, low, eight);
-    c.each(
-        RDX,
-        () -> {
-          mix(a, 4, low, first, second, threshold);
-          mix(a, 5, high, first, second, threshold);
-          a.kunpckbw(6, 5, 4);
-          c.load(zmm(4), RSI, dtype(variant >> 1));
-          a.vmulps(zmm(4).zero(6), zmm(4), factor);
-          c.store(RDI, dtype(variant), variant > 3, zmm(4), zmm(5));
-          a.vpaddq(low, high, eight);
-          a.vpaddq(high, low, eight);
-        });
+    c.begin(RDX);
+    do {
+      mix(a, 4, low, first, second, threshold);
+      mix(a, 5, high, first, second, threshold);
+      a.kunpckbw(6, 5, 4);
+      c.load(zmm(4), RSI, dtype(variant >> 1));
+      a.vmulps(zmm(4).zero(6), zmm(4), factor);
+      c.store(RDI, dtype(variant), variant > 3, zmm(4), zmm(5));
+      a.vpaddq(low, high, eight);
+      a.vpaddq(high, low, eight);
+    } while (c.again());
     return c.end();
   }
 

@@ -43,12 +43,11 @@ final class EmbeddingCode {
     a.mov32(R9, RDX.at(0));
     a.imul(R9, R8);
     a.lea(R9, RSI.at(R9, table.bytes(), 0)); // the row of the table
-    c.each(
-        R8,
-        () -> {
-          c.load(zmm(0), R9, table);
-          c.store(RDI, y, false, zmm(0), zmm(1));
-        });
+    c.begin(R8);
+    do {
+      c.load(zmm(0), R9, table);
+      c.store(RDI, y, false, zmm(0), zmm(1));
+    } while (c.again());
     a.lea(RDI, RDI.at(R8, y.bytes(), 0));
     a.add(RDX, 4);
     a.dec(RCX);
@@ -72,12 +71,11 @@ final class EmbeddingCode {
     a.j(Condition.NOT_EQUAL, next);
     a.imul(RBX, R8);
     a.lea(RBX, RDI.at(RBX, table.bytes(), 0)); // the row of the table
-    c.each(
-        R8,
-        () -> {
-          c.load(zmm(0), RSI, dy);
-          c.store(RBX, table, true, zmm(0), zmm(1));
-        });
+    c.begin(R8);
+    do {
+      c.load(zmm(0), RSI, dy);
+      c.store(RBX, table, true, zmm(0), zmm(1));
+    } while (c.again());
     a.bind(next);
     a.lea(RSI, RSI.at(R8, dy.bytes(), 0));
     a.add(RDX, 4);

@@ -68,12 +68,11 @@ final class RmsNormCode {
     c.narrows(dy);
     var row = a.here();
     a.vpxord(sum, sum, sum);
-    c.each(
-        R9,
-        () -> {
-          c.load(zmm(1), RSI, dx);
-          a.vfmadd231ps(c.kept(sum), zmm(1), zmm(1));
-        });
+    c.begin(R9);
+    do {
+      c.load(zmm(1), RSI, dx);
+      a.vfmadd231ps(c.kept(sum), zmm(1), zmm(1));
+    } while (c.again());
     c.total(sum, zmm(1));
     a.vdivps(xmm(0), xmm(0), xmm(count.index()));
     a.vaddps(xmm(0), xmm(0), xmm(eps.index()));
@@ -83,15 +82,14 @@ final class RmsNormCode {
     a.vcvtpd2ps(xmm(0), xmm(0));
     a.vmovss(RCX.at(0), xmm(0));
     a.vbroadcastss(rstd, xmm(0));
-    c.each(
-        R9,
-        () -> {
-          c.load(zmm(1), RSI, dx);
-          c.load(zmm(2), RDX, dtype(variant >> 2));
-          a.vmulps(zmm(1), zmm(1), rstd);
-          a.vmulps(zmm(1), zmm(1), zmm(2));
-          c.store(RDI, dy, false, zmm(1), zmm(2));
-        });
+    c.begin(R9);
+    do {
+      c.load(zmm(1), RSI, dx);
+      c.load(zmm(2), RDX, dtype(variant >> 2));
+      a.vmulps(zmm(1), zmm(1), rstd);
+      a.vmulps(zmm(1), zmm(1), zmm(2));
+      c.store(RDI, dy, false, zmm(1), zmm(2));
+    } while (c.again());
     a.lea(RSI, RSI.at(R9, dx.bytes(), 0));
     a.lea(RDI, RDI.at(R9, dy.bytes(), 0));
     a.add(RCX, 4);
@@ -118,32 +116,30 @@ final class RmsNormCode {
     var row = a.here();
     a.vbroadcastss(rstd, R8.at(0));
     a.vpxord(sum, sum, sum);
-    c.each(
-        RBX,
-        () -> {
-          c.load(zmm(1), RDX, dy);
-          c.load(zmm(2), RCX, w);
-          c.load(zmm(3), RSI, x);
-          a.vmulps(zmm(1), zmm(2), zmm(1));
-          a.vfmadd231ps(c.kept(sum), zmm(1), zmm(3));
-        });
+    c.begin(RBX);
+    do {
+      c.load(zmm(1), RDX, dy);
+      c.load(zmm(2), RCX, w);
+      c.load(zmm(3), RSI, x);
+      a.vmulps(zmm(1), zmm(2), zmm(1));
+      a.vfmadd231ps(c.kept(sum), zmm(1), zmm(3));
+    } while (c.again());
     c.total(sum, zmm(1));
     a.vpxord(sum, sum, negative);
     a.vdivps(xmm(0), xmm(0), xmm(count.index()));
     a.vbroadcastss(pull, xmm(0));
     a.vmulps(pull, pull, rstd);
     a.vmulps(pull, pull, rstd);
-    c.each(
-        RBX,
-        () -> {
-          c.load(zmm(1), RDX, dy);
-          c.load(zmm(2), RCX, w);
-          c.load(zmm(3), RSI, x);
-          a.vmulps(zmm(1), zmm(2), zmm(1));
-          a.vfmadd231ps(zmm(1), zmm(3), pull);
-          a.vmulps(zmm(1), zmm(1), rstd);
-          c.store(RDI, dx, variant > 15, zmm(1), zmm(2));
-        });
+    c.begin(RBX);
+    do {
+      c.load(zmm(1), RDX, dy);
+      c.load(zmm(2), RCX, w);
+      c.load(zmm(3), RSI, x);
+      a.vmulps(zmm(1), zmm(2), zmm(1));
+      a.vfmadd231ps(zmm(1), zmm(3), pull);
+      a.vmulps(zmm(1), zmm(1), rstd);
+      c.store(RDI, dx, variant > 15, zmm(1), zmm(2));
+    } while (c.again());
     a.lea(RDI, RDI.at(RBX, dx.bytes(), 0));
     a.lea(RSI, RSI.at(RBX, x.bytes(), 0));
     a.lea(RDX, RDX.at(RBX, dy.bytes(), 0));

@@ -58,22 +58,21 @@ final class RopeCode {
     var heads = a.here();
     a.lea(upperX, RSI.at(half, from.bytes(), 0));
     a.lea(upperY, RDI.at(half, to.bytes(), 0));
-    c.each(
-        half,
-        () -> {
-          c.load(zmm(0), RSI, from); // u
-          c.load(zmm(1), upperX, from); // v
-          c.load(zmm(2), cos, DType.F32);
-          c.load(zmm(3), sin, DType.F32);
-          a.vmulps(zmm(3), zmm(3), sign);
-          a.vpxord(zmm(4), zmm(3), negative);
-          a.vmulps(zmm(4), zmm(4), zmm(1)); // −v·s
-          a.vmulps(zmm(1), zmm(1), zmm(2)); // v·c
-          a.vfmadd231ps(zmm(4), zmm(0), zmm(2));
-          a.vfmadd231ps(zmm(1), zmm(0), zmm(3));
-          c.store(RDI, to, variant > 3, zmm(4), zmm(5));
-          c.store(upperY, to, variant > 3, zmm(1), zmm(5));
-        });
+    c.begin(half);
+    do {
+      c.load(zmm(0), RSI, from); // u
+      c.load(zmm(1), upperX, from); // v
+      c.load(zmm(2), cos, DType.F32);
+      c.load(zmm(3), sin, DType.F32);
+      a.vmulps(zmm(3), zmm(3), sign);
+      a.vpxord(zmm(4), zmm(3), negative);
+      a.vmulps(zmm(4), zmm(4), zmm(1)); // −v·s
+      a.vmulps(zmm(1), zmm(1), zmm(2)); // v·c
+      a.vfmadd231ps(zmm(4), zmm(0), zmm(2));
+      a.vfmadd231ps(zmm(1), zmm(0), zmm(3));
+      c.store(RDI, to, variant > 3, zmm(4), zmm(5));
+      c.store(upperY, to, variant > 3, zmm(1), zmm(5));
+    } while (c.again());
     a.lea(RSI, upperX.at(half, from.bytes(), 0));
     a.lea(RDI, upperY.at(half, to.bytes(), 0));
     a.dec(head);

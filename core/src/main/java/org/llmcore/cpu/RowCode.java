@@ -3,7 +3,6 @@ package org.llmcore.cpu;
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Routines;
-import org.llmcore.cpu.code.Vec;
 import org.llmcore.op.Binary;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
@@ -12,16 +11,11 @@ import org.llmcore.tensor.Tensor;
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
-/// The loops of `Rows` as machine code for AVX-512. Rows are f32 but for `convert`.
+/// The loops of `Rows` that move or add up, as machine code for AVX-512. Rows are f32 but for `convert` and `combine`.
 final class RowCode {
   private enum Loops {
-    SCALE,
-    DIVIDE,
-    MAX,
     FILL,
     LARGEST,
-    EXP,
-    SIGMOID,
     SUM,
     SUM_INTO,
     DOT,
@@ -67,32 +61,12 @@ final class RowCode {
     return Float.floatToRawIntBits(x);
   }
 
-  static void scale(long y, long x, float a, int n) {
-    LOOPS.get(Loops.SCALE.ordinal()).brief(y, x, n, bits(a));
-  }
-
-  static void divide(long y, float divisor, int n) {
-    LOOPS.get(Loops.DIVIDE.ordinal()).brief(y, bits(divisor), n, 0);
-  }
-
-  static void max(long y, long x, int n) {
-    LOOPS.get(Loops.MAX.ordinal()).brief(y, x, n, 0);
-  }
-
   static void fill(long y, float value, long n) {
     LOOPS.get(Loops.FILL.ordinal()).brief(y, bits(value), n, 0);
   }
 
   static float max(long x, int n) {
     return Float.intBitsToFloat((int) LOOPS.get(Loops.LARGEST.ordinal()).brief(x, n, 0, 0));
-  }
-
-  static void exp(long y, long x, float factor, float shift, int n) {
-    LOOPS.get(Loops.EXP.ordinal()).brief(y, x, n, bits(factor), bits(shift), 0);
-  }
-
-  static void sigmoid(long y, long x, int n) {
-    LOOPS.get(Loops.SIGMOID.ordinal()).brief(y, x, n, 0);
   }
 
   static float sum(long x, int n) {
@@ -126,12 +100,11 @@ final class RowCode {
     var to = dtype(variant);
     var v = zmm(0);
     c.narrows(to);
-    c.each(
-        RDX,
-        () -> {
-          c.load(v, RSI, dtype(variant >> 1));
-          c.store(RDI, to, variant > 3, v, zmm(1));
-        });
+    c.begin(RDX);
+    do {
+      c.load(v, RSI, dtype(variant >> 1));
+      c.store(RDI, to, variant > 3, v, zmm(1));
+    } while (c.again());
     return c.end();
   }
 
@@ -140,109 +113,70 @@ final class RowCode {
     var a = zmm(0);
     var b = zmm(1);
     c.narrows(dtype(variant));
-    c.each(
-        RCX,
-        () -> {
-          c.load(a, RSI, dtype(variant >> 1));
-          c.load(b, RDX, dtype(variant >> 2));
-          switch (Binary.Function.values()[variant >> 3]) {
-            case ADD -> c.a.vaddps(a, a, b);
-            case SUB -> c.a.vsubps(a, a, b);
-            case MUL -> c.a.vmulps(a, a, b);
-            case DIV -> c.a.vdivps(a, a, b);
-          }
-          c.store(RDI, dtype(variant), false, a, b);
-        });
+    c.begin(RCX);
+    do {
+      c.load(a, RSI, dtype(variant >> 1));
+      c.load(b, RDX, dtype(variant >> 2));
+      switch (Binary.Function.values()[variant >> 3]) {
+        case ADD -> c.a.vaddps(a, a, b);
+        case SUB -> c.a.vsubps(a, a, b);
+        case MUL -> c.a.vmulps(a, a, b);
+        case DIV -> c.a.vdivps(a, a, b);
+      }
+      c.store(RDI, dtype(variant), false, a, b);
+    } while (c.again());
     return c.end();
   }
 
   private static Assembler write(Loops loop) {
     var c = new Loop();
     return switch (loop) {
-      case SCALE -> {
-        var factor = c.all(RCX);
-        yield map(c, () -> c.a.vmulps(zmm(0), zmm(0), factor));
-      }
-      case DIVIDE -> {
-        var divisor = c.all(RSI);
-        c.a.mov(RSI, RDI); // in place
-        yield map(c, () -> c.a.vdivps(zmm(0), zmm(0), divisor));
-      }
       case FILL -> {
         var value = c.all(RSI);
-        c.each(RDX, () -> c.store(RDI, DType.F32, false, value, value));
-        yield c.end();
-      }
-      case EXP -> {
-        var exp = new ExpCode(c);
-        var factor = c.all(RCX);
-        var shift = c.all(R8);
-        yield map(
-            c,
-            () -> {
-              c.a.vmovaps(zmm(1), shift);
-              c.a.vfmadd231ps(zmm(1), zmm(0), factor);
-              exp.of(zmm(0), zmm(1), zmm(2));
-            });
-      }
-      case SIGMOID -> {
-        var exp = new ExpCode(c);
-        yield map(
-            c,
-            () -> {
-              c.a.vmovaps(zmm(1), zmm(0));
-              exp.sigmoid(zmm(0), zmm(1), zmm(2));
-            });
-      }
-      case MAX -> {
-        c.each(
-            RDX,
-            () -> {
-              c.load(zmm(0), RDI, DType.F32);
-              c.load(zmm(1), RSI, DType.F32);
-              larger(c, zmm(0), zmm(1), zmm(2));
-              c.store(RDI, DType.F32, false, zmm(0), zmm(1));
-            });
+        c.begin(RDX);
+        do {
+          c.store(RDI, DType.F32, false, value, value);
+        } while (c.again());
         yield c.end();
       }
       case LARGEST -> largest(c);
       case SUM -> {
         c.a.vpxord(zmm(0), zmm(0), zmm(0));
-        c.each(RSI, () -> sum(c));
+        c.begin(RSI);
+        do {
+          sum(c);
+        } while (c.again());
         c.total(zmm(0), zmm(1));
         yield c.returns(zmm(0));
       }
       case SUM_INTO -> {
         c.a.vmovups(zmm(0), RDX.at(0));
-        c.each(RSI, () -> sum(c));
+        c.begin(RSI);
+        do {
+          sum(c);
+        } while (c.again());
         c.a.vmovups(RDX.at(0), zmm(0));
         yield c.end();
       }
       case DOT -> {
         c.a.vpxord(zmm(0), zmm(0), zmm(0));
-        c.each(RDX, () -> dot(c));
+        c.begin(RDX);
+        do {
+          dot(c);
+        } while (c.again());
         c.total(zmm(0), zmm(1));
         yield c.returns(zmm(0));
       }
       case DOT_INTO -> {
         c.a.vmovups(zmm(0), RCX.at(0));
-        c.each(RDX, () -> dot(c));
+        c.begin(RDX);
+        do {
+          dot(c);
+        } while (c.again());
         c.a.vmovups(RCX.at(0), zmm(0));
         yield c.end();
       }
     };
-  }
-
-  /// y (RDI) = body of x (RSI), n in RDX, in zmm0.
-  private static Assembler map(Loop c, Runnable body) {
-    c.each(
-        RDX,
-        () -> {
-          c.load(zmm(0), RSI, DType.F32);
-          body.run();
-          c.store(RDI, DType.F32, false, zmm(0), zmm(1));
-        });
-    return c.end();
   }
 
   private static void sum(Loop c) {
@@ -256,25 +190,14 @@ final class RowCode {
     c.a.vfmadd231ps(c.kept(zmm(0)), zmm(1), zmm(2));
   }
 
-  /// d = max(d, x) as `Math.max`: NaN wins, 0 is above −0; `spare` and mask k3 are overwritten.
-  private static void larger(Loop c, Vec d, Vec x, Vec spare) {
-    c.a.vpandd(spare, d, x); // the larger of two zeros, and of two equals
-    c.a.vcmpps(3, d, x, 0);
-    c.a.vmaxps(d, x, d); // d where either is NaN
-    c.a.vmovaps(d.keep(3), spare);
-    c.a.vcmpps(3, x, x, 3);
-    c.a.vmovaps(d.keep(3), x);
-  }
-
   private static Assembler largest(Loop c) {
     c.a.vmovaps(zmm(0), c.all(Float.NEGATIVE_INFINITY));
-    c.each(
-        RSI,
-        () -> {
-          c.a.vmovaps(zmm(1), zmm(0)); // a lane beyond the row is compared with itself
-          c.a.vmovups(c.kept(zmm(1)), RDI.at(RAX, 4, 0));
-          larger(c, zmm(0), zmm(1), zmm(2));
-        });
+    c.begin(RSI);
+    do {
+      c.a.vmovaps(zmm(1), zmm(0)); // a lane beyond the row is compared with itself
+      c.a.vmovups(c.kept(zmm(1)), RDI.at(RAX, 4, 0));
+      ElementCode.larger(c, zmm(0), zmm(1), zmm(2));
+    } while (c.again());
     for (int lanes = 8; lanes > 0; lanes /= 2) {
       switch (lanes) {
         case 8 -> c.a.vshuff32x4(zmm(1), zmm(0), zmm(0), 0b11_10_11_10);
@@ -282,7 +205,7 @@ final class RowCode {
         case 2 -> c.a.vshufps(zmm(1), zmm(0), zmm(0), 0b11_10_11_10);
         default -> c.a.vshufps(zmm(1), zmm(0), zmm(0), 0b01_01_01_01);
       }
-      larger(c, zmm(0), zmm(1), zmm(2));
+      ElementCode.larger(c, zmm(0), zmm(1), zmm(2));
     }
     return c.returns(zmm(0));
   }

@@ -169,7 +169,7 @@ final class Rows {
   /// y = a·x.
   static void scale(Lanes lanes, long y, long x, float a, int n) {
     if (lanes.emitted()) {
-      RowCode.scale(y, x, a, n);
+      ElementCode.SCALE.run(y, x, 0, n, a, 0);
       return;
     }
     int c = 0;
@@ -191,7 +191,7 @@ final class Rows {
   /// y /= divisor.
   static void divide(Lanes lanes, long y, float divisor, int n) {
     if (lanes.emitted()) {
-      RowCode.divide(y, divisor, n);
+      ElementCode.DIVIDE.run(y, y, 0, n, divisor, 0);
       return;
     }
     int c = 0;
@@ -202,7 +202,7 @@ final class Rows {
   /// y = max(y, x).
   static void max(Lanes lanes, long y, long x, int n) {
     if (lanes.emitted()) {
-      RowCode.max(y, x, n);
+      ElementCode.MAX.run(y, y, x, n);
       return;
     }
     int c = 0;
@@ -239,7 +239,7 @@ final class Rows {
   /// y = exp(factor·x + shift).
   static void exp(Lanes lanes, long y, long x, float factor, float shift, int n) {
     if (lanes.emitted()) {
-      RowCode.exp(y, x, factor, shift, n);
+      ElementCode.EXP.run(y, x, 0, n, factor, shift);
       return;
     }
     int whole = lanes.whole(n);
@@ -252,7 +252,7 @@ final class Rows {
   /// y = σ(x) = 1/(1+e⁻ˣ).
   static void sigmoid(Lanes lanes, long y, long x, int n) {
     if (lanes.emitted()) {
-      RowCode.sigmoid(y, x, n);
+      ElementCode.SIGMOID.run(y, x, n);
       return;
     }
     int whole = lanes.whole(n);

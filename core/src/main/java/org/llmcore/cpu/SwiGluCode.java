@@ -54,17 +54,16 @@ final class SwiGluCode {
     var up = zmm(1);
     var sigma = zmm(2);
     c.narrows(dtype(variant));
-    c.each(
-        RCX,
-        () -> {
-          c.load(gate, RSI, dtype(variant >> 1));
-          c.load(up, RDX, dtype(variant >> 2));
-          c.a.vmovaps(zmm(3), gate);
-          exp.sigmoid(sigma, zmm(3), zmm(4));
-          c.a.vmulps(gate, gate, sigma);
-          c.a.vmulps(gate, gate, up);
-          c.store(RDI, dtype(variant), false, gate, up);
-        });
+    c.begin(RCX);
+    do {
+      c.load(gate, RSI, dtype(variant >> 1));
+      c.load(up, RDX, dtype(variant >> 2));
+      c.a.vmovaps(zmm(3), gate);
+      exp.sigmoid(sigma, zmm(3), zmm(4));
+      c.a.vmulps(gate, gate, sigma);
+      c.a.vmulps(gate, gate, up);
+      c.store(RDI, dtype(variant), false, gate, up);
+    } while (c.again());
     return c.end();
   }
 
@@ -78,24 +77,23 @@ final class SwiGluCode {
     var sigma = zmm(3);
     var slope = zmm(4);
     c.narrows(dtype(variant), dtype(variant >> 3));
-    c.each(
-        R9,
-        () -> {
-          c.load(dh, RDX, dtype(variant >> 6));
-          c.load(gate, RCX, dtype(variant >> 7));
-          c.load(up, R8, dtype(variant >> 8));
-          c.a.vmovaps(zmm(5), gate);
-          exp.sigmoid(sigma, zmm(5), zmm(6));
-          c.a.vsubps(slope, one, sigma);
-          c.a.vfmadd213ps(slope, gate, one); // g·(1 − s) + 1
-          c.a.vmulps(up, dh, up);
-          c.a.vmulps(up, up, sigma);
-          c.a.vmulps(up, up, slope); // dgate
-          c.a.vmulps(gate, gate, sigma);
-          c.a.vmulps(dh, dh, gate); // dup
-          if ((variant & 4) != 0) c.store(RDI, dtype(variant), (variant & 2) != 0, up, zmm(5));
-          if ((variant & 32) != 0) c.store(RSI, dtype(variant >> 3), (variant & 16) != 0, dh, zmm(5));
-        });
+    c.begin(R9);
+    do {
+      c.load(dh, RDX, dtype(variant >> 6));
+      c.load(gate, RCX, dtype(variant >> 7));
+      c.load(up, R8, dtype(variant >> 8));
+      c.a.vmovaps(zmm(5), gate);
+      exp.sigmoid(sigma, zmm(5), zmm(6));
+      c.a.vsubps(slope, one, sigma);
+      c.a.vfmadd213ps(slope, gate, one); // g·(1 − s) + 1
+      c.a.vmulps(up, dh, up);
+      c.a.vmulps(up, up, sigma);
+      c.a.vmulps(up, up, slope); // dgate
+      c.a.vmulps(gate, gate, sigma);
+      c.a.vmulps(dh, dh, gate); // dup
+      if ((variant & 4) != 0) c.store(RDI, dtype(variant), (variant & 2) != 0, up, zmm(5));
+      if ((variant & 32) != 0) c.store(RSI, dtype(variant >> 3), (variant & 16) != 0, dh, zmm(5));
+    } while (c.again());
     return c.end();
   }
 }

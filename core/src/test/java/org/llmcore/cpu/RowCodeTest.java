@@ -112,10 +112,12 @@ class RowCodeTest {
             var x = s.extreme(dtype, 5, n);
             var u = s.extreme(dtype, 5, n);
             var dy = s.extreme(dtype, 5, n);
-            for (var f : List.of(Unary.Function.EXP, Unary.Function.SIGMOID, Unary.Function.SILU, Unary.Function.NEG)) {
+            for (var f : Unary.Function.values()) {
               var y = s.random(dtype, 5, n);
+              var dx = s.extreme(dtype, 5, n);
               s.run(new Unary.Forward(y, x, f));
-              results.add(y);
+              s.run(new Unary.Backward(Sink.write(dx), dy, x, y, f));
+              results.addAll(List.of(y, dx));
             }
             for (var f : Binary.Function.values()) {
               var y = s.random(dtype, 5, n);
@@ -143,8 +145,13 @@ class RowCodeTest {
             var w = s.extreme(dtype, n);
             s.run(new RmsNorm.Forward(normed, rstd, x, w, 1e-5f));
             s.run(new RmsNorm.Backward(Sink.add(dx), Sink.add(dw), dy, x, w, rstd));
-            var soft = s.random(dtype, 5, n);
-            s.run(new Softmax.Forward(soft, x, false));
+            for (boolean log : new boolean[] {true, false}) {
+              var soft = s.random(dtype, 5, n);
+              var dsoft = s.extreme(dtype, 5, n);
+              s.run(new Softmax.Forward(soft, x, log));
+              s.run(new Softmax.Backward(Sink.write(dsoft), dy, soft, log));
+              results.addAll(List.of(soft, dsoft));
+            }
             var master = s.extreme(DType.F32, 5, n);
             var m = s.extreme(DType.F32, 5, n);
             var v = s.extreme(DType.F32, 5, n);
@@ -153,7 +160,7 @@ class RowCodeTest {
             var lse = s.random(DType.F32, 5);
             s.run(new CrossEntropy.Forward(loss, lse, x, s.below(n, 5)));
             s.run(new CrossEntropy.Fused(loss, u, s.below(n, 5), 0.5f));
-            results.addAll(List.of(h, dg, du, dropped, normed, rstd, dx, dw, soft, master, m, v, loss, lse, u));
+            results.addAll(List.of(h, dg, du, dropped, normed, rstd, dx, dw, master, m, v, loss, lse, u));
             return results;
           });
     }

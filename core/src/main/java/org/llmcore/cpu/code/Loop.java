@@ -19,13 +19,17 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// | RAX             | element index of a loop                          |
 /// | R10, R11, k1    | end and mask of a loop                           |
 /// | zmm31 downwards | constants: `all`                                 |
-/// | zmm13, zmm14, k2| rounding to bf16 (a lambda's own are 0 … 12)     |
+/// | zmm13, zmm14, k2| rounding to bf16 (a body's own are 0 … 12)     |
 public final class Loop {
   public final Assembler a = new Assembler();
 
   private final Map<Integer, Vec> constants = new HashMap<>();
   private int free = 31;
   private boolean tail;
+  private Gpr count;
+  private Label loop;
+  private Label rest;
+  private Label done;
 
   /// A register of this value in every lane, loaded here.
   public Vec all(float value) {
@@ -79,28 +83,38 @@ public final class Loop {
     }
   }
 
-  /// `body` for elements 0 … n−1 in steps of 16, once whole and once masked.
-  public void each(Gpr n, Runnable body) {
-    var rest = new Label();
-    var done = new Label();
+  /// Starts a loop over elements 0 … n−1 in steps of 16. The body is written twice, once whole and once masked:
+  ///
+  ///     begin(n);
+  ///     do { … } while (again());
+  public void begin(Gpr n) {
+    count = n;
+    rest = new Label();
+    done = new Label();
     a.xor(RAX, RAX);
     a.mov(R10, n);
     a.and(R10, -16);
     a.j(Condition.EQUAL, rest);
-    var loop = a.here();
-    body.run();
+    loop = a.here();
+  }
+
+  /// Ends a body; true if it is to be written once more.
+  public boolean again() {
+    if (tail) {
+      tail = false;
+      a.bind(done);
+      return false;
+    }
     a.add(RAX, 16);
     a.cmp(RAX, R10);
     a.j(Condition.BELOW, loop);
     a.bind(rest);
-    a.mov(R11, n);
+    a.mov(R11, count);
     a.sub(R11, R10);
     a.j(Condition.EQUAL, done);
     mask(1, R11);
     tail = true;
-    body.run();
-    tail = false;
-    a.bind(done);
+    return true;
   }
 
   /// Mask k of the lowest `count` lanes; overwrites R10.
