@@ -15,16 +15,16 @@ import org.llmcore.tensor.Memory;
 /// | b       | packed once            | if several blocks above each other want it and it is small                                 |
 /// | b       | packed by each block   | else                                                                                      |
 ///
-/// A chain is cut into at most 320 terms, so that the panels of a block (320 × 320 floats) stay in a second-level cache and six rows
+/// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
 /// of a in the first; between cuts it rests in y, which is exact.
 final class Avx512Gemm {
   private static final int ROWS = GemmTiles.ROWS;
   private static final int COLUMNS = GemmTiles.COLUMNS;
-  private static final int HEIGHT = 85 * ROWS;
-  private static final int BREADTH = 5 * COLUMNS;
-  private static final int DEPTH = 320;
+  private static final int GROUPS = 96; // of a block at most
+  private static final int BREADTH = 4 * COLUMNS;
+  private static final int DEPTH = 768;
   private static final int PANELS = 96 * 1024; // floats of a tree's panels: they stay in a second-level cache
-  private static final int DIRECT = 1024; // terms of a tree that six rows of a first-level cache hold
+  private static final int DIRECT = 768; // terms of a tree with which six rows and a leaf of b stay in a first-level cache
   private static final int LEAVES = Rows.PARTIALS;
   private static final long MOST_A = 8L << 20; // floats of packed a: 32 MB
   private static final long MOST_B = 4L << 20;
@@ -77,7 +77,7 @@ final class Avx512Gemm {
       slab(0, c.batch(), 0, m);
       return;
     }
-    int rows = (int) Math.max(1, MOST_A / perRow / HEIGHT) * HEIGHT;
+    int rows = (int) Math.max(1, MOST_A / perRow / (GROUPS * ROWS)) * GROUPS * ROWS;
     for (int batch = 0; batch < c.batch(); batch++) {
       for (int row = 0; row < m; row += rows) slab(batch, 1, row, Math.min(rows, m - row));
     }
@@ -102,7 +102,8 @@ final class Avx512Gemm {
   /// Blocks as large as caches like them, smaller where there would be fewer than a few.
   private Block.Grid grid(int batches, int rows) {
     int breadth = tree ? Math.clamp(PANELS / k / COLUMNS, 1, 8) * COLUMNS : BREADTH;
-    int height = Math.min(HEIGHT, groups(rows) * ROWS);
+    int down = (groups(rows) + GROUPS - 1) / GROUPS;
+    int height = Math.max(1, (groups(rows) + down - 1) / Math.max(1, down)) * ROWS;
     while (true) {
       var g = new Block.Grid(batches, rows, n, height, breadth);
       if (g.blocks() >= Block.Grid.ENOUGH || height <= 5 * ROWS && breadth == COLUMNS) return g;
