@@ -25,7 +25,7 @@ final class AdamWCode {
     STEP.get(rounded ? 1 : 0).run(
         RowCode.at(k.w(), from), RowCode.at(k.master(), from), RowCode.at(k.m(), from), RowCode.at(k.v(), from),
         RowCode.at(k.grad(), from), n, bits(clip), bits(f.rest1()), bits(f.beta1()), bits(f.rest2()), bits(f.beta2()),
-        bits(-f.rate()), bits(f.root()), bits(f.eps()), bits(f.keep()), 0);
+        bits(-f.rate()), bits(f.root()), bits(f.eps()), bits(f.keep()));
   }
 
   private static long bits(float x) {

@@ -15,8 +15,9 @@ import static org.llmcore.cpu.AttentionTile.*;
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
-/// Attention's backward pass as machine code: all queries of one sequence and head in one call, eight at a time: scores and dp from
-/// panels of keys and values, dq as a chain over keys, then dk and dv as chains that continue over the tile's queries.
+/// Attention's backward pass as machine code: all queries of one sequence and head in one call, eight at a time: scores and
+/// dp from panels of keys and values, dq as a chain over keys, then dk and dv as chains that continue over the tile's
+/// queries.
 final class AttentionBackwardCode {
   private static final Routines BACKWARD = new Routines(AttentionCode.WIDEST + 1, AttentionBackwardCode::backward);
 
@@ -67,8 +68,8 @@ final class AttentionBackwardCode {
   /// @param q, dout, o of one pitch
   /// @param lse f32, one of every `lsePitch`
   static void backward(
-      Strided q, long dout, long o, Strided dq, Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d, int stride,
-      long scratch) {
+      Strided q, long dout, long o, Strided dq, Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d,
+      int stride, long scratch) {
     int width = AttentionTiles.padded(d);
     long p = scratch + 4L * (2L * Argument.values().length + 15 & -16);
     long ds = p + 4L * ROWS * stride;
@@ -78,7 +79,7 @@ final class AttentionBackwardCode {
       causal ? 1 : n, causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, tiles, 0
     };
     for (int i = 0; i < values.length; i++) Memory.i64(scratch + 8L * i, values[i]);
-    BACKWARD.get(width / 16).run(scratch, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    BACKWARD.get(width / 16).run(scratch);
   }
 
   private static Assembler backward(int w) {
@@ -190,8 +191,8 @@ final class AttentionBackwardCode {
     a.j(Condition.NOT_EQUAL, row);
   }
 
-  /// y[u] += Σ_i c[i,u] · x[i] over the tile's rows that see key u: eight keys at a time while all rows see them, then one by one.
-  /// y advances; x lies `disp` bytes into the tile at R14.
+  /// y[u] += Σ_i c[i,u] · x[i] over the tile's rows that see key u: eight keys at a time while all rows see them, then one by
+  /// one. y advances; x lies `disp` bytes into the tile at R14.
   private static void columns(Assembler a, int w, Gpr y, Gpr c, int disp) {
     var rest = new Label();
     var done = new Label();

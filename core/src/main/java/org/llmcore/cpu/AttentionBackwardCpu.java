@@ -72,8 +72,8 @@ final class AttentionBackwardCpu {
       }
       AttentionBackwardCode.backward(
           new AttentionBackwardCode.Strided(q, plain ? row : width), dout, o,
-          new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width), staged, n, k.causal(),
-          k.scale(), RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
+          new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width), staged, n,
+          k.causal(), k.scale(), RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
       if (k.dq().wanted() && !direct) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
     }
     if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);

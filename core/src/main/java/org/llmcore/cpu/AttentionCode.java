@@ -13,8 +13,8 @@ import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.xmm;
 import static org.llmcore.cpu.code.Vec.zmm;
 
-/// Attention's forward pass as machine code: a block of queries of one head in one call, eight queries at a time: their scores, the
-/// softmax of each and the weighted sum of values, all in registers or the first-level cache.
+/// Attention's forward pass as machine code: a block of queries of one head in one call, eight queries at a time: their
+/// scores, the softmax of each and the weighted sum of values, all in registers or the first-level cache.
 ///
 /// Keys come in panels: 16 keys side by side, one dimension after the other, so that `panel[d]` is a register of 16 keys.
 final class AttentionCode {
@@ -61,11 +61,11 @@ final class AttentionCode {
   /// f32 queries and results of one head; row i sees the first visible + i·growth keys. `stats` receives four floats a row: the
   /// largest score, the sum of exponentials and 1/sum. `scratch` has `scratchFloats`.
   static void forward(
-      long q, long qPitch, long o, long oPitch, long panels, long values, int rows, int visible, int growth, float scale, int d, int stride,
-      long scratch, long stats) {
+      long q, long qPitch, long o, long oPitch, long panels, long values, int rows, int visible, int growth, float scale, int d,
+      int stride, long scratch, long stats) {
     FORWARD.get(AttentionTiles.padded(d) / 16).run(
         q, 4 * qPitch, o, 4 * oPitch, panels, values, 4L * stride, rows, visible, growth, Float.floatToRawIntBits(scale), scratch,
-        scratch + 4L * ROWS * stride, stats, d, 0);
+        scratch + 4L * ROWS * stride, stats, d);
   }
 
   /// Scores of a tile and its queries.

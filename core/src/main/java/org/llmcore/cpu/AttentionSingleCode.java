@@ -14,8 +14,9 @@ import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.xmm;
 import static org.llmcore.cpu.code.Vec.zmm;
 
-/// Attention of one query of one head as machine code: keys and values are used once, so they are read where they lie, page by page
-/// through the block table. 16 dot products are 16 registers of partial sums, which a tree of shuffles adds all at once.
+/// Attention of one query of one head as machine code: keys and values are used once, so they are read where they lie, page
+/// by page through the block table. 16 dot products are 16 registers of partial sums, which a tree of shuffles adds all at
+/// once.
 ///
 /// | register | use                                                   |
 /// |----------|-------------------------------------------------------|
@@ -40,8 +41,8 @@ final class AttentionSingleCode {
   /// `scores` has room for n.
   static void attend(long q, long o, Pages pages, int n, float scale, int d, long scores, long stats) {
     SINGLE.get(AttentionTiles.padded(d) / 16 * 2 + RowCode.bit(pages.dtype)).run(
-        q, o, pages.keys, pages.values, pages.pitch, pages.table, n, pages.slots, pages.bytes, Float.floatToRawIntBits(scale), scores,
-        stats, d, 0, 0, 0);
+        q, o, pages.keys, pages.values, pages.pitch, pages.table, n, pages.slots, pages.bytes, Float.floatToRawIntBits(scale),
+        scores, stats, d);
   }
 
   private static Assembler single(int variant) {

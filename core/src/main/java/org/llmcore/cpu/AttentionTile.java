@@ -186,8 +186,8 @@ final class AttentionTile {
     for (int r = 0; r < 4; r++) a.vmovaps(zmm(to + r), zmm(x + r));
   }
 
-  /// y[r] = Σ_u coefficient[r,u] · x[u] for the tile's rows, one chain in ascending u over the keys that row r sees. x has rows of w
-  /// vectors. `finish` puts the sums of a group of vectors.
+  /// y[r] = Σ_u coefficient[r,u] · x[u] for the tile's rows, one chain in ascending u over the keys that row r sees. x has
+  /// rows of w vectors. `finish` puts the sums of a group of vectors.
   void chains(Gpr coefficients, Gpr x, Consumer<Group> finish) {
     int groups = (w + 2) / 3;
     for (int g = 0, first = 0; g < groups; g++) {

@@ -11,8 +11,8 @@ import jdk.incubator.vector.VectorSpecies;
 
 import org.llmcore.tensor.Memory;
 
-/// Vectors of bfloat16 in memory. A class of its own, because loading the Vector API costs tens of milliseconds that a run on machine
-/// code does not have to spend.
+/// Vectors of bfloat16 in memory. A class of its own, because loading the Vector API costs tens of milliseconds that a run on
+/// machine code does not have to spend.
 final class Bf16Vectors {
   private static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, Lanes.F.vectorShape());
   private static final VectorSpecies<Short> SHORTS =

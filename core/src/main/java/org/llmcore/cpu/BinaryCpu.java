@@ -93,8 +93,9 @@ final class BinaryCpu {
       if (lanes.emitted() && RowCode.reads(k.y(), k.a(), k.b())) {
         Rows.split(
             lanes, workers, k.y().elements(), 1,
-            (from, to, _) -> RowCode.combine(k.f(), RowCode.at(k.y(), from), k.y().dtype(), RowCode.at(k.a(), from), k.a().dtype(),
-                RowCode.at(k.b(), from), k.b().dtype(), (int) (to - from)));
+            (from, to, _) -> RowCode.combine(
+                k.f(), RowCode.at(k.y(), from), k.y().dtype(), RowCode.at(k.a(), from), k.a().dtype(), RowCode.at(k.b(), from),
+                k.b().dtype(), (int) (to - from)));
         return;
       }
       Rows.split(

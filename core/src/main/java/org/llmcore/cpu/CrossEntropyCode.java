@@ -15,8 +15,8 @@ import static org.llmcore.cpu.RowCode.dtype;
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
-/// The rows of `CrossEntropy` as machine code. The largest logit, the sum of exponentials and the target's logit of every row go to
-/// scratch; the logarithm, which is `StrictMath`'s, is Java's business.
+/// The rows of `CrossEntropy` as machine code. The largest logit, the sum of exponentials and the target's logit of every row
+/// go to scratch; the logarithm, which is `StrictMath`'s, is Java's business.
 final class CrossEntropyCode {
   private static final Routines SUMS = new Routines(2, CrossEntropyCode::sums);
   private static final Routines FUSED = new Routines(1, _ -> fused());
@@ -25,12 +25,12 @@ final class CrossEntropyCode {
 
   /// max and Σ exp(z − max) of each row of logits of a dtype of `RowCode.reads`.
   static void sums(long z, DType dtype, long rows, int n, long max, long sum) {
-    SUMS.get(RowCode.bit(dtype)).run(z, rows, n, max, sum, 0, 0, 0, 0, 0, 0);
+    SUMS.get(RowCode.bit(dtype)).run(z, rows, n, max, sum);
   }
 
   /// The same of f32 rows, which become scale · (softmax − target), or 0 where the target is ignored; `logit` is the target's.
   static void fused(long z, long rows, int n, long targets, float scale, long max, long sum, long logit) {
-    FUSED.get(0).run(z, rows, n, max, sum, targets, logit, Float.floatToRawIntBits(scale), 0, 0, 0);
+    FUSED.get(0).run(z, rows, n, max, sum, targets, logit, Float.floatToRawIntBits(scale));
   }
 
   private static Assembler sums(int variant) {

@@ -29,7 +29,9 @@ final class ExpCode {
     minusLow = loop.all(-Exp.LN2_LOW);
     one = loop.all(1f);
     sign = loop.bits(0x8000_0000);
-    c = new Vec[] {loop.all(Exp.C7), loop.all(Exp.C6), loop.all(Exp.C5), loop.all(Exp.C4), loop.all(Exp.C3), loop.all(0.5f), one, one};
+    c = new Vec[] {
+      loop.all(Exp.C7), loop.all(Exp.C6), loop.all(Exp.C5), loop.all(Exp.C4), loop.all(Exp.C3), loop.all(0.5f), one, one
+    };
   }
 
   /// p = exp(x); x and t are overwritten.

@@ -36,7 +36,7 @@ final class RmsNormCode {
     int n = k.x().columns();
     FORWARD.get(bit(k.y().dtype()) | bit(k.x().dtype()) << 1 | bit(k.w().dtype()) << 2).run(
         RowCode.at(k.y(), from * n), RowCode.at(k.x(), from * n), k.w().address(), RowCode.at(k.rstd(), from), to - from, n,
-        Float.floatToRawIntBits(k.eps()), Float.floatToRawIntBits(n), 0, 0, 0);
+        Float.floatToRawIntBits(k.eps()), Float.floatToRawIntBits(n));
   }
 
   static void dx(RmsNorm.Backward k, long from, long to) {
@@ -46,13 +46,13 @@ final class RmsNormCode {
         bit(dx.dtype()) | bit(k.x().dtype()) << 1 | bit(k.dy().dtype()) << 2 | bit(k.w().dtype()) << 3 | (k.dx().add() ? 16 : 0);
     DX.get(variant).run(
         RowCode.at(dx, from * n), RowCode.at(k.x(), from * n), RowCode.at(k.dy(), from * n), k.w().address(),
-        RowCode.at(k.rstd(), from), to - from, n, Float.floatToRawIntBits(n), 0, 0, 0);
+        RowCode.at(k.rstd(), from), to - from, n, Float.floatToRawIntBits(n));
   }
 
   /// sums += Σ_r dy∘x·rstd for n ≤ 64 columns.
   static void dw(RmsNorm.Backward k, long sums, int column, int n) {
     DW.get(bit(k.x().dtype()) | bit(k.dy().dtype()) << 1).run(
-        sums, RowCode.at(k.x(), column), RowCode.at(k.dy(), column), k.rstd().address(), k.x().rows(), n, k.x().columns(), 0, 0, 0, 0);
+        sums, RowCode.at(k.x(), column), RowCode.at(k.dy(), column), k.rstd().address(), k.x().rows(), n, k.x().columns());
   }
 
   private static Assembler forward(int variant) {

@@ -29,8 +29,8 @@ final class RopeCode {
     var y = k.y().tensor();
     long row = (long) k.x().dim(1) * k.x().columns();
     HALVES.get(bit(y.dtype()) | bit(k.x().dtype()) << 1 | (k.y().add() ? 4 : 0)).run(
-        RowCode.at(y, from * row), RowCode.at(k.x(), from * row), k.positions().address() + 4 * from, k.table().address(), to - from,
-        k.x().dim(1), k.x().columns() / 2, Float.floatToRawIntBits(k.inverse() ? -1f : 1f), 0, 0, 0);
+        RowCode.at(y, from * row), RowCode.at(k.x(), from * row), k.positions().address() + 4 * from, k.table().address(),
+        to - from, k.x().dim(1), k.x().columns() / 2, Float.floatToRawIntBits(k.inverse() ? -1f : 1f));
   }
 
   private static Assembler halves(int variant) {

@@ -11,7 +11,9 @@ final class RopeCpu {
     switch (kernel) {
       case Rope.Rotate k -> {
         check(k);
-        Rows.split(lanes, workers, k.x().dim(0), (long) k.x().dim(1) * k.x().dim(2), (from, to, s) -> rotate(lanes, k, from, to, s));
+        Rows.split(
+            lanes, workers, k.x().dim(0), (long) k.x().dim(1) * k.x().dim(2),
+            (from, to, s) -> rotate(lanes, k, from, to, s));
       }
     }
   }

@@ -41,8 +41,8 @@ final class Rows {
     workers.run(tasks, (task, scratch) -> piece.run(task * grain, Math.min(units, (task + 1) * grain), scratch));
   }
 
-  /// The same for work whose results do not depend on where it is split. Machine code takes larger pieces, so that the calls are few
-  /// while the way to them is not compiled yet, but enough of them for all workers.
+  /// The same for work whose results do not depend on where it is split. Machine code takes larger pieces, so that the calls
+  /// are few while the way to them is not compiled yet, but enough of them for all workers.
   static void split(Lanes lanes, Workers workers, long units, long elements, Piece piece) {
     long share = units * elements / (4L * workers.count());
     long size = lanes.emitted() ? Math.clamp(share, GRAIN, WIDE) : GRAIN;
@@ -88,7 +88,9 @@ final class Rows {
       return;
     }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) Bf16Vectors.narrow(Bf16Vectors.widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      Bf16Vectors.narrow(Bf16Vectors.widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    }
     for (; i < n; i++) Memory.u16(y + 2L * i, Bf16.of(Bf16.toFloat(Memory.u16(y + 2L * i)) + Memory.f32(x + 4L * i)));
   }
 

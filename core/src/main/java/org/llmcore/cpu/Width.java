@@ -5,8 +5,8 @@ import jdk.incubator.vector.VectorSpecies;
 
 import org.llmcore.flags.Flags;
 
-/// The vector width of the process, as constants that `Lanes` inherits: an interface is initialised when a constant is first read, so
-/// a run on machine code never loads the Vector API.
+/// The vector width of the process, as constants that `Lanes` inherits: an interface is initialised when a constant is first
+/// read, so a run on machine code never loads the Vector API.
 interface Width {
   /// The widest vectors of this CPU, at most 16 lanes, or what LLM_CPU_TIER asks for.
   VectorSpecies<Float> F = species();
@@ -19,7 +19,8 @@ interface Width {
       case VECTOR128 -> FloatVector.SPECIES_128;
       case VECTOR256 -> FloatVector.SPECIES_256;
       case VECTOR512 -> FloatVector.SPECIES_512;
-      case AUTO, SCALAR, VECTOR, AVX512 -> FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
+      case AUTO, SCALAR, VECTOR, AVX512 ->
+          FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
     };
   }
 }

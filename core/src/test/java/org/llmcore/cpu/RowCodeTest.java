@@ -30,8 +30,8 @@ import org.llmcore.tensor.Tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-/// Machine code has the bits of the scalar twin on the values and sizes that masks and comparisons go wrong on, and writes nothing
-/// beside its results.
+/// Machine code has the bits of the scalar twin on the values and sizes that masks and comparisons go wrong on, and writes
+/// nothing beside its results.
 class RowCodeTest {
   private static final DType[] DTYPES = {DType.F32, DType.BF16};
 
@@ -155,7 +155,8 @@ class RowCodeTest {
             var master = s.extreme(DType.F32, 5, n);
             var m = s.extreme(DType.F32, 5, n);
             var v = s.extreme(DType.F32, 5, n);
-            s.run(new AdamW.Step(normed, master, m, v, s.extreme(DType.F32, 5, n), s.random(DType.F32, 1), 1e-2f, 0.9f, 0.99f, 1e-8f, 0.1f, 2));
+            var grad = s.extreme(DType.F32, 5, n);
+            s.run(new AdamW.Step(normed, master, m, v, grad, s.random(DType.F32, 1), 1e-2f, 0.9f, 0.99f, 1e-8f, 0.1f, 2));
             var loss = s.random(DType.F32, 5);
             var lse = s.random(DType.F32, 5);
             s.run(new CrossEntropy.Forward(loss, lse, x, s.below(n, 5)));
@@ -187,13 +188,14 @@ class RowCodeTest {
             s.run(
                 new RmsNorm.Backward(Sink.write(inside(s, whole, dtype, 3, n)), Sink.add(inside(s, whole, DType.F32, n)), x, x, w,
                     s.random(DType.F32, 3)));
-            s.run(new CrossEntropy.Forward(inside(s, whole, DType.F32, 3), inside(s, whole, DType.F32, 3), x, s.integers(0, -100, n - 1)));
-            s.run(
-                new CrossEntropy.Fused(inside(s, whole, DType.F32, 3), inside(s, whole, dtype, 3, n), s.integers(0, -100, n - 1), 0.3f));
+            var targets = s.integers(0, -100, n - 1);
+            s.run(new CrossEntropy.Forward(inside(s, whole, DType.F32, 3), inside(s, whole, DType.F32, 3), x, targets));
+            s.run(new CrossEntropy.Fused(inside(s, whole, DType.F32, 3), inside(s, whole, dtype, 3, n), targets, 0.3f));
             s.run(new Embedding.Forward(inside(s, whole, dtype, 3, n), s.integers(1, 0, 1), s.random(dtype, 2, n)));
             s.run(new Embedding.Backward(Sink.add(inside(s, whole, DType.F32, 2, n)), x, s.integers(1, 0, 1)));
             s.run(
-                new Rope.Rotate(Sink.write(inside(s, whole, dtype, 3, 1, 2 * n)), s.random(dtype, 3, 1, 2 * n), s.integers(1, 0, 1),
+                new Rope.Rotate(
+                    Sink.write(inside(s, whole, dtype, 3, 1, 2 * n)), s.random(dtype, 3, 1, 2 * n), s.integers(1, 0, 1),
                     s.random(DType.F32, 2, 2 * n), Rope.Pairing.HALVES, false));
             return whole;
           });
@@ -223,7 +225,8 @@ class RowCodeTest {
               s.run(
                   new Attention.Backward(
                       Sink.write(inside(s, whole, dtype, t, 2, d)), Sink.add(inside(s, whole, dtype, t, 1, d)),
-                      Sink.write(inside(s, whole, DType.F32, t, 1, d)), s.random(dtype, t, 2, d), o, lse, q, k, v, starts, 0.3f, causal));
+                      Sink.write(inside(s, whole, DType.F32, t, 1, d)), s.random(dtype, t, 2, d), o, lse, q, k, v, starts, 0.3f,
+                      causal));
               s.run(
                   new Attention.Decode(
                       inside(s, whole, dtype, 3, 2, d), q.slice(0, 3), k.reshape(t, 1, 1, d), v.reshape(t, 1, 1, d),

@@ -21,7 +21,8 @@ final class Stage {
   }
 
   private static final float[] EXTREMES = {
-    0f, -0f, Float.NaN, Float.POSITIVE_INFINITY, 1e-41f, -0f, Float.NEGATIVE_INFINITY, -3e-45f, 0f, Float.MAX_VALUE, -104.5f, 89.5f, -90f
+    0f, -0f, Float.NaN, Float.POSITIVE_INFINITY, 1e-41f, -0f, Float.NEGATIVE_INFINITY, -3e-45f, 0f, Float.MAX_VALUE, -104.5f,
+    89.5f, -90f
   };
 
   private final Region region;

@@ -2,6 +2,7 @@ package org.llmcore.cpu.code;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
 
 /// A function in machine code whose address is an argument of the call, so that all routines share a few compiled call sites,
 /// which are at full speed after the first of them.
@@ -42,17 +43,13 @@ public final class Routine {
   }
 
   /// Up to 16 arguments, for as long as it takes.
-  public long run(
-      long a, long b, long c, long d, long e, long f, long g, long h, long i, long j, long k, long l, long m, long n, long o, long p) {
+  public long run(long... arguments) {
+    var a = arguments.length == Wide.ARGUMENTS ? arguments : Arrays.copyOf(arguments, Wide.ARGUMENTS);
     try {
-      return (long) Wide.CALL.invokeExact(entry, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+      return (long) Wide.CALL.invokeExact(
+          entry, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]);
     } catch (Throwable t) {
       throw new IllegalStateException("machine code failed", t);
     }
-  }
-
-  /// Up to 11 arguments.
-  public long run(long a, long b, long c, long d, long e, long f, long g, long h, long i, long j, long k) {
-    return run(a, b, c, d, e, f, g, h, i, j, k, 0, 0, 0, 0, 0);
   }
 }
