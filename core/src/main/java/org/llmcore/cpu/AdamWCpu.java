@@ -7,7 +7,7 @@ import org.llmcore.tensor.Memory;
 final class AdamWCpu {
   private AdamWCpu() {}
 
-  private record Factors(float keep, float beta1, float rest1, float beta2, float rest2, float rate, float root, float eps) {
+  record Factors(float keep, float beta1, float rest1, float beta2, float rest2, float rate, float root, float eps) {
     static Factors of(AdamW.Step k) {
       double correction1 = 1 - StrictMath.pow(k.beta1(), k.step());
       double correction2 = 1 - StrictMath.pow(k.beta2(), k.step());
@@ -23,7 +23,7 @@ final class AdamWCpu {
     switch (kernel) {
       case AdamW.Step k -> {
         var factors = Factors.of(k);
-        Rows.split(workers, k.w().elements(), 1, (from, to, _) -> step(lanes, k, factors, from, (int) (to - from)));
+        Rows.split(lanes, workers, k.w().elements(), 1, (from, to, _) -> step(lanes, k, factors, from, (int) (to - from)));
       }
     }
   }
@@ -34,6 +34,10 @@ final class AdamWCpu {
     long v = k.v().address() + 4 * from;
     long grad = k.grad().address() + 4 * from;
     float clip = Memory.f32(k.clip().address());
+    if (lanes.emitted() && AdamWCode.takes(k)) {
+      AdamWCode.step(k, f, clip, from, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) {
       var g = Lanes.load(grad + 4L * i).mul(clip);

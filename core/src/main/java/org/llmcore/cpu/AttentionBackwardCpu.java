@@ -2,6 +2,7 @@ package org.llmcore.cpu;
 
 import org.llmcore.op.Attention;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Tensor;
 
@@ -20,9 +21,63 @@ final class AttentionBackwardCpu {
     if (!k.dq().wanted() && !k.dk().wanted() && !k.dv().wanted()) return;
     int[] starts = AttentionCpu.starts(k.starts(), k.q().dim(0));
     int groups = k.k().dim(1);
+    if (lanes.emitted() && AttentionCode.takes(k.q(), k.k(), k.v()) && RowCode.reads(k.o(), k.dout())
+        && RowCode.reads(k.dq(), k.dk(), k.dv())) {
+      workers.run(
+          (starts.length - 1) * groups,
+          (task, s) -> emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, s));
+      return;
+    }
     workers.run(
         (starts.length - 1) * groups,
         (task, s) -> new Unit(lanes, k, starts[task / groups], starts[task / groups + 1], task % groups, s).run());
+  }
+
+  /// One sequence and one key/value head through machine code.
+  private static void emitted(Attention.Backward k, int start, int end, int group, Scratch scratch) {
+    int n = end - start;
+    if (n == 0) return;
+    int d = k.q().dim(2);
+    int width = AttentionTiles.padded(d);
+    int stride = AttentionTiles.padded(n) + 16;
+    int heads = k.q().dim(1) / k.k().dim(1);
+    long row = (long) k.q().dim(1) * d;
+    long keyRow = (long) k.k().dim(1) * d;
+    long key = start * keyRow + (long) group * d;
+    var staged = new AttentionBackwardCode.Staged(
+        scratch.floats(AttentionCode.panelFloats(n, width)), scratch.floats(AttentionCode.panelFloats(n, width)),
+        scratch.floats((long) n * width), scratch.floats((long) n * width), scratch.floats((long) n * width));
+    AttentionCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
+    AttentionCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
+    AttentionCode.padded(staged.keys(), k.k(), key, keyRow, n, d);
+    RowCode.fill(staged.dk(), 0, (long) n * width);
+    RowCode.fill(staged.dv(), 0, (long) n * width);
+    boolean plain = k.q().dtype() == DType.F32 && k.dout().dtype() == DType.F32 && k.o().dtype() == DType.F32;
+    boolean direct = k.dq().wanted() && !k.dq().add() && k.dq().tensor().dtype() == DType.F32;
+    long q = plain ? 0 : scratch.floats((long) n * width);
+    long dout = plain ? 0 : scratch.floats((long) n * width);
+    long o = plain ? 0 : scratch.floats((long) n * width);
+    long dq = direct ? 0 : scratch.floats((long) n * width);
+    long work = scratch.floats(AttentionBackwardCode.scratchFloats(width, stride));
+    for (int h = group * heads; h < (group + 1) * heads; h++) {
+      long first = start * row + (long) h * d;
+      if (plain) {
+        q = RowCode.at(k.q(), first);
+        dout = RowCode.at(k.dout(), first);
+        o = RowCode.at(k.o(), first);
+      } else {
+        AttentionCode.padded(q, k.q(), first, row, n, d);
+        AttentionCode.padded(dout, k.dout(), first, row, n, d);
+        AttentionCode.padded(o, k.o(), first, row, n, d);
+      }
+      AttentionBackwardCode.backward(
+          new AttentionBackwardCode.Strided(q, plain ? row : width), dout, o,
+          new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width), staged, n,
+          k.causal(), k.scale(), RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
+      if (k.dq().wanted() && !direct) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
+    }
+    if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);
+    if (k.dv().wanted()) AttentionCode.spread(k.dv().tensor(), k.dv().add(), key, keyRow, staged.dv(), n, d);
   }
 
   /// One sequence and one key/value head; addresses of its scratch.

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 import org.llmcore.op.Attention;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Tensor;
 
@@ -125,7 +126,10 @@ final class AttentionCpu {
         spans.size() * groups,
         (task, s) -> {
           var span = spans.get(task / groups);
-          if (span.rows == 1) single(lanes, call, span, task % groups, s);
+          boolean emitted = lanes.emitted() && AttentionCode.takes(call.q, call.keys, call.values);
+          if (span.rows == 1 && emitted && call.keys.dtype() == call.values.dtype()) one(lanes, call, span, task % groups, s);
+          else if (span.rows == 1) single(lanes, call, span, task % groups, s);
+          else if (emitted) emitted(lanes, call, span, task % groups, s);
           else block(lanes, call, span, task % groups, s);
         });
   }
@@ -171,6 +175,60 @@ final class AttentionCpu {
     }
   }
 
+  /// A block through machine code.
+  private static void emitted(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.keys();
+    int stride = AttentionTiles.padded(n) + 16;
+    int heads = call.heads() / call.kvHeads();
+    long row = (long) call.heads() * d;
+    long panels = scratch.floats(AttentionCode.panelFloats(n, width));
+    long v = scratch.floats((long) n * width);
+    long work = scratch.floats(AttentionCode.scratchFloats(width, stride));
+    long stats = scratch.floats(4L * span.rows);
+    stage(call, span, group, panels, v, scratch);
+    boolean plainQ = call.q.dtype() == DType.F32;
+    boolean plainO = call.o.dtype() == DType.F32;
+    long stagedQ = scratch.floats(plainQ ? 0 : (long) span.rows * width);
+    long stagedO = scratch.floats(plainO ? 0 : (long) span.rows * width);
+    for (int h = group * heads; h < (group + 1) * heads; h++) {
+      long first = span.row * row + (long) h * d;
+      if (!plainQ) AttentionCode.padded(stagedQ, call.q, first, row, span.rows, d);
+      AttentionCode.forward(
+          plainQ ? RowCode.at(call.q, first) : stagedQ, plainQ ? row : width, plainO ? RowCode.at(call.o, first) : stagedO,
+          plainO ? row : width, panels, v, span.rows, span.visible, span.growth, call.scale, d, stride, work, stats);
+      for (int i = 0; i < span.rows; i++) {
+        if (!plainO) Rows.write(lanes, call.o, first + i * row, d, stagedO + 4L * i * width);
+        if (call.lse != 0) {
+          float lse = Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4));
+          Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + h), lse);
+        }
+      }
+    }
+  }
+
+  /// Keys of one head as panels and values as rows; those of a cache come page by page.
+  private static void stage(Call call, Span span, int group, long panels, long v, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.keys();
+    long row = (long) call.kvHeads() * d;
+    if (span.blocks == 0) {
+      AttentionCode.panels(panels, call.keys, span.base * row + (long) group * d, row, n, d);
+      AttentionCode.padded(v, call.values, span.base * row + (long) group * d, row, n, d);
+      return;
+    }
+    long keys = scratch.floats((long) n * width);
+    for (int u = 0; u < n; u += call.slots) {
+      long from = span.key(u, call.slots) * row + (long) group * d;
+      int count = Math.min(call.slots, n - u);
+      AttentionCode.padded(keys + 4L * u * width, call.keys, from, row, count, d);
+      AttentionCode.padded(v + 4L * u * width, call.values, from, row, count, d);
+    }
+    AttentionCode.panels(panels, DType.F32, keys, width, n, d);
+  }
+
   /// One query: keys and values are used once per query head, so they are read where they lie, or staged row by row.
   private static void single(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
     int d = call.d();
@@ -202,6 +260,38 @@ final class AttentionCpu {
       }
     }
     for (int h = 0; h < heads; h++) finish(lanes, call, o + 4L * h * width, p + 4L * h * stride, span, 0, group * heads + h);
+  }
+
+  /// One query through machine code, head by head.
+  private static void one(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    int width = AttentionTiles.padded(d);
+    int n = span.visible;
+    int heads = call.heads() / call.kvHeads();
+    long from = ((long) span.row * call.heads() + (long) group * heads) * d;
+    long q = scratch.floats((long) heads * width);
+    long o = scratch.floats(width);
+    long p = scratch.floats(AttentionTiles.padded(n));
+    long stats = scratch.floats(3);
+    long contiguous = scratch.floats(1);
+    Memory.i32(contiguous, 0);
+    int bytes = call.keys.dtype().bytes();
+    long pitch = (long) call.kvHeads() * d * bytes;
+    long first = span.blocks == 0 ? span.base * pitch + (long) group * d * bytes : (long) group * d * bytes;
+    var pages = new AttentionSingleCode.Pages(
+        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch,
+        span.blocks == 0 ? contiguous : span.blocks, span.blocks == 0 ? n : call.slots, call.slots * pitch);
+    AttentionCode.padded(q, call.q, from, d, heads, d);
+    for (int h = 0; h < heads; h++) {
+      boolean plain = call.o.dtype() == DType.F32;
+      AttentionSingleCode.attend(
+          q + 4L * h * width, plain ? RowCode.at(call.o, from + (long) h * d) : o, pages, n, call.scale, d, p, stats);
+      if (!plain) Rows.write(lanes, call.o, from + (long) h * d, d, o);
+      if (call.lse != 0) {
+        float lse = Memory.f32(stats) + (float) StrictMath.log(Memory.f32(stats + 4));
+        Memory.f32(call.lse + 4L * ((long) span.row * call.heads() + group * heads + h), lse);
+      }
+    }
   }
 
   /// Turns dot products into exponentials; their sum goes to the slot behind the last visible key.

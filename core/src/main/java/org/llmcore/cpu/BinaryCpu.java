@@ -3,6 +3,7 @@ package org.llmcore.cpu;
 import org.llmcore.op.Binary;
 import org.llmcore.op.Binary.Function;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
@@ -89,6 +90,14 @@ final class BinaryCpu {
     var a = Layout.of(k.a(), shape);
     var b = Layout.of(k.b(), shape);
     if (!a.stretched && !b.stretched) {
+      if (lanes.emitted() && RowCode.reads(k.y(), k.a(), k.b())) {
+        Rows.split(
+            lanes, workers, k.y().elements(), 1,
+            (from, to, _) -> RowCode.combine(
+                k.f(), RowCode.at(k.y(), from), k.y().dtype(), RowCode.at(k.a(), from), k.a().dtype(), RowCode.at(k.b(), from),
+                k.b().dtype(), (int) (to - from)));
+        return;
+      }
       Rows.split(
           workers, k.y().elements(), 1,
           (from, to, s) -> forward(lanes, k, a, b, from, from, from, (int) (to - from), work(s, to - from)));
@@ -124,6 +133,10 @@ final class BinaryCpu {
   }
 
   private static void combine(Lanes lanes, Function f, long y, long a, long b, int n) {
+    if (lanes.emitted()) {
+      RowCode.combine(f, y, DType.F32, a, DType.F32, b, DType.F32, n);
+      return;
+    }
     int whole = lanes.whole(n);
     int c = 0;
     switch (f) {

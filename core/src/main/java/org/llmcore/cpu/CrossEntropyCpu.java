@@ -1,6 +1,7 @@
 package org.llmcore.cpu;
 
 import org.llmcore.op.CrossEntropy;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Tensor;
 
@@ -16,7 +17,7 @@ final class CrossEntropyCpu {
     switch (kernel) {
       case CrossEntropy.Forward k -> {
         check(k.targets(), k.z().columns());
-        Rows.split(workers, k.z().dim(0), k.z().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
+        Rows.split(lanes, workers, k.z().dim(0), k.z().columns(), (from, to, s) -> forward(lanes, k, from, to, s));
       }
       case CrossEntropy.Backward k -> {
         check(k.targets(), k.z().columns());
@@ -24,7 +25,7 @@ final class CrossEntropyCpu {
       }
       case CrossEntropy.Fused k -> {
         check(k.targets(), k.z().columns());
-        Rows.split(workers, k.z().dim(0), k.z().columns(), (from, to, s) -> fused(lanes, k, from, to, s));
+        Rows.split(lanes, workers, k.z().dim(0), k.z().columns(), (from, to, s) -> fused(lanes, k, from, to, s));
       }
     }
   }
@@ -42,6 +43,20 @@ final class CrossEntropyCpu {
 
   private static void forward(Lanes lanes, CrossEntropy.Forward k, long from, long to, Scratch scratch) {
     int n = k.z().columns();
+    if (lanes.emitted() && RowCode.reads(k.z())) {
+      int rows = (int) (to - from);
+      long maxima = scratch.floats(rows);
+      long sums = scratch.floats(rows);
+      CrossEntropyCode.sums(RowCode.at(k.z(), from * n), k.z().dtype(), rows, n, maxima, sums);
+      for (int r = 0; r < rows; r++) {
+        float lse = Memory.f32(maxima + 4L * r) + log(Memory.f32(sums + 4L * r));
+        int target = Memory.i32(k.targets().address() + 4 * (from + r));
+        Memory.f32(k.lse().address() + 4 * (from + r), lse);
+        float logit = target == CrossEntropy.IGNORE ? lse : Memory.load(k.z().dtype(), k.z().address(), (from + r) * n + target);
+        Memory.f32(k.loss().address() + 4 * (from + r), target == CrossEntropy.IGNORE ? 0 : lse - logit);
+      }
+      return;
+    }
     long partials = scratch.floats(Rows.PARTIALS);
     long staged = scratch.floats(n);
     long piece = scratch.floats(PIECE);
@@ -84,6 +99,10 @@ final class CrossEntropyCpu {
 
   private static void fused(Lanes lanes, CrossEntropy.Fused k, long from, long to, Scratch scratch) {
     int n = k.z().columns();
+    if (lanes.emitted()) {
+      emitted(lanes, k, from, to, scratch);
+      return;
+    }
     long partials = scratch.floats(Rows.PARTIALS);
     long staged = scratch.floats(n);
     for (long t = from; t < to; t++) {
@@ -109,6 +128,27 @@ final class CrossEntropyCpu {
         Memory.f32(z + 4L * target, Memory.f32(z + 4L * target) - k.scale());
       }
       Rows.write(lanes, k.z(), t * n, n, z);
+    }
+  }
+
+  /// All rows of a task in one call where they are f32, else row by row through scratch.
+  private static void emitted(Lanes lanes, CrossEntropy.Fused k, long from, long to, Scratch scratch) {
+    int n = k.z().columns();
+    int step = k.z().dtype() == DType.F32 ? (int) (to - from) : 1;
+    long staged = scratch.floats(n);
+    long maxima = scratch.floats(step);
+    long sums = scratch.floats(step);
+    long logits = scratch.floats(step);
+    for (long t = from; t < to; t += step) {
+      long targets = k.targets().address() + 4 * t;
+      long z = Rows.read(lanes, k.z(), t * n, n, staged);
+      CrossEntropyCode.fused(z, step, n, targets, k.scale(), maxima, sums, logits);
+      if (z == staged) Rows.write(lanes, k.z(), t * n, n, z);
+      for (int r = 0; r < step; r++) {
+        boolean ignored = Memory.i32(targets + 4L * r) == CrossEntropy.IGNORE;
+        float loss = ignored ? 0 : Memory.f32(maxima + 4L * r) + log(Memory.f32(sums + 4L * r)) - Memory.f32(logits + 4L * r);
+        Memory.f32(k.loss().address() + 4 * (t + r), loss);
+      }
     }
   }
 

@@ -7,7 +7,7 @@ import org.llmcore.tensor.Tensor;
 /// `Embedding` on the CPU. y is split by tokens. dtable is split by table rows, in classes of row numbers modulo `CLASSES`,
 /// because frequent ids are small and neighbours; each task walks all ids and adds those of its class.
 final class EmbeddingCpu {
-  private static final int CLASSES = 16;
+  static final int CLASSES = 16;
 
   private EmbeddingCpu() {}
 
@@ -17,8 +17,12 @@ final class EmbeddingCpu {
         check(k.ids(), k.table().dim(0));
         int n = k.table().columns();
         Rows.split(
-            workers, k.ids().elements(), n,
+            lanes, workers, k.ids().elements(), n,
             (from, to, s) -> {
+              if (lanes.emitted() && RowCode.reads(k.y(), k.table())) {
+                EmbeddingCode.forward(k, from, to);
+                return;
+              }
               long staged = s.floats(n);
               long ids = k.ids().address();
               for (long t = from; t < to; t++) {
@@ -37,6 +41,10 @@ final class EmbeddingCpu {
 
   private static void backward(Lanes lanes, Embedding.Backward k, int residue, Scratch scratch) {
     var table = k.dtable().tensor();
+    if (lanes.emitted() && RowCode.reads(table, k.dy())) {
+      EmbeddingCode.backward(k, residue);
+      return;
+    }
     int n = table.columns();
     long stagedDy = scratch.floats(n);
     long stagedRow = scratch.floats(n);

@@ -12,18 +12,18 @@ import jdk.incubator.vector.VectorOperators;
 /// that r is exact to f32). The truncated series errs by r⁸/8! < 6e-9; measured error below 1.2 ulp. 2ⁿ is applied as two
 /// factors, so that overflow gives infinity and results down to the smallest denormal are right. NaN stays NaN.
 final class Exp {
-  private static final float LOG2_E = 1.44269504f;
-  private static final float LN2_HIGH = 0x1.62e4p-1f; // 15 bits: n·LN2_HIGH is exact
-  private static final float LN2_LOW = (float) (0.693147180559945309 - 0x1.62e4p-1);
-  private static final float ROUND = 0x1.8p23f;
+  static final float LOG2_E = 1.44269504f;
+  static final float LN2_HIGH = 0x1.62e4p-1f; // 15 bits: n·LN2_HIGH is exact
+  static final float LN2_LOW = (float) (0.693147180559945309 - 0x1.62e4p-1);
+  static final float ROUND = 0x1.8p23f;
   private static final int ROUND_BITS = 0x4b400000;
-  private static final float LOWEST = -104;
-  private static final float HIGHEST = 89;
-  private static final float C7 = 1f / 5040;
-  private static final float C6 = 1f / 720;
-  private static final float C5 = 1f / 120;
-  private static final float C4 = 1f / 24;
-  private static final float C3 = 1f / 6;
+  static final float LOWEST = -104;
+  static final float HIGHEST = 89;
+  static final float C7 = 1f / 5040;
+  static final float C6 = 1f / 720;
+  static final float C5 = 1f / 120;
+  static final float C4 = 1f / 24;
+  static final float C3 = 1f / 6;
 
   private Exp() {}
 

@@ -16,7 +16,7 @@ final class MoveCpu {
     switch (kernel) {
       case Move.Fill k -> fill(lanes, workers, k.y(), k.value());
       case Move.Copy k -> Rows.split(
-          workers, k.x().elements(), 1,
+          lanes, workers, k.x().elements(), 1,
           (from, to, s) -> copy(lanes, k.y(), from, k.x(), from, (int) (to - from), s));
       case Move.Permute k -> permute(lanes, workers, k);
       case Move.Take k -> window(lanes, workers, k.y(), k.x(), k.y().tensor(), k.x(), k.axis(), k.from());
@@ -26,7 +26,7 @@ final class MoveCpu {
 
   static void fill(Lanes lanes, Workers workers, Tensor y, float value) {
     Rows.split(
-        workers, y.elements(), 1,
+        lanes, workers, y.elements(), 1,
         (from, to, s) -> {
           int n = (int) (to - from);
           long target = Rows.target(y, from, s.floats(n));
@@ -37,7 +37,10 @@ final class MoveCpu {
 
   private static void copy(Lanes lanes, Sink y, long to, Tensor x, long from, int n, Scratch scratch) {
     var dtype = x.dtype();
-    if (dtype != DType.F32 && dtype == y.tensor().dtype() && !y.add()) {
+    var target = y.tensor();
+    if (lanes.emitted() && RowCode.reads(x, target) && (dtype == DType.F32 || target.dtype() == DType.F32 || y.add())) {
+      RowCode.convert(RowCode.at(target, to), target.dtype(), y.add(), RowCode.at(x, from), dtype, n);
+    } else if (dtype != DType.F32 && dtype == y.tensor().dtype() && !y.add()) {
       int bytes = dtype.bytes();
       MemorySegment.copy(Memory.ALL, x.address() + bytes * from, Memory.ALL, y.tensor().address() + bytes * to, (long) bytes * n);
     } else {

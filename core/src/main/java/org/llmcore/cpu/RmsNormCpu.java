@@ -13,11 +13,11 @@ final class RmsNormCpu {
   static void run(Lanes lanes, Workers workers, RmsNorm kernel) {
     switch (kernel) {
       case RmsNorm.Forward k -> Rows.split(
-          workers, k.x().rows(), k.x().columns(),
+          lanes, workers, k.x().rows(), k.x().columns(),
           (from, to, s) -> forward(lanes, k, from, to, s));
       case RmsNorm.Backward k -> {
         int c = k.x().columns();
-        if (k.dx().wanted()) Rows.split(workers, k.x().rows(), c, (from, to, s) -> dx(lanes, k, from, to, s));
+        if (k.dx().wanted()) Rows.split(lanes, workers, k.x().rows(), c, (from, to, s) -> dx(lanes, k, from, to, s));
         if (k.dw().wanted()) workers.run(
             (c + COLUMNS - 1) / COLUMNS,
             (task, s) -> dw(lanes, k, task * COLUMNS, Math.min(COLUMNS, c - task * COLUMNS), s));
@@ -26,6 +26,10 @@ final class RmsNormCpu {
   }
 
   private static void forward(Lanes lanes, RmsNorm.Forward k, long from, long to, Scratch scratch) {
+    if (lanes.emitted() && RmsNormCode.takes(k)) {
+      RmsNormCode.forward(k, from, to);
+      return;
+    }
     int n = k.x().columns();
     long partials = scratch.floats(Rows.PARTIALS);
     long staged = scratch.floats(n);
@@ -44,6 +48,10 @@ final class RmsNormCpu {
   }
 
   private static void dx(Lanes lanes, RmsNorm.Backward k, long from, long to, Scratch scratch) {
+    if (lanes.emitted() && RmsNormCode.takes(k)) {
+      RmsNormCode.dx(k, from, to);
+      return;
+    }
     int n = k.x().columns();
     long partials = scratch.floats(Rows.PARTIALS);
     long stagedX = scratch.floats(n);
@@ -79,7 +87,9 @@ final class RmsNormCpu {
     long stagedDy = scratch.floats(n);
     long rstds = k.rstd().address();
     Rows.start(lanes, k.dw(), column, n, sums);
-    for (long row = 0; row < k.x().rows(); row++) {
+    boolean emitted = lanes.emitted() && RmsNormCode.takes(k) && k.x().rows() > 0;
+    if (emitted) RmsNormCode.dw(k, sums, column, n);
+    for (long row = emitted ? k.x().rows() : 0; row < k.x().rows(); row++) {
       long at = row * k.x().columns() + column;
       long x = Rows.read(lanes, k.x(), at, n, stagedX);
       long dy = Rows.read(lanes, k.dy(), at, n, stagedDy);

@@ -11,7 +11,9 @@ final class RopeCpu {
     switch (kernel) {
       case Rope.Rotate k -> {
         check(k);
-        Rows.split(workers, k.x().dim(0), (long) k.x().dim(1) * k.x().dim(2), (from, to, s) -> rotate(lanes, k, from, to, s));
+        Rows.split(
+            lanes, workers, k.x().dim(0), (long) k.x().dim(1) * k.x().dim(2),
+            (from, to, s) -> rotate(lanes, k, from, to, s));
       }
     }
   }
@@ -28,6 +30,10 @@ final class RopeCpu {
   }
 
   private static void rotate(Lanes lanes, Rope.Rotate k, long from, long to, Scratch scratch) {
+    if (lanes.emitted() && RopeCode.takes(k)) {
+      RopeCode.rotate(k, from, to);
+      return;
+    }
     int heads = k.x().dim(1);
     int d = k.x().columns();
     int n = heads * d;

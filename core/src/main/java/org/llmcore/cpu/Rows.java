@@ -1,14 +1,8 @@
 package org.llmcore.cpu;
 
-import java.nio.ByteOrder;
-
-import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorSpecies;
 
+import org.llmcore.op.Binary;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.Bf16;
 import org.llmcore.tensor.DType;
@@ -24,16 +18,14 @@ import org.llmcore.tensor.Tensor;
 /// A rule-3 sum is kept as 16 partial sums in memory, so that it can be continued over pieces of a row whose lengths are
 /// multiples of 16; a vector of fewer than 16 lanes sweeps the piece once for each of its 16/N groups of partials.
 final class Rows {
-  private static final VectorSpecies<Integer> INTS = VectorSpecies.of(int.class, Lanes.F.vectorShape());
-  private static final VectorSpecies<Short> SHORTS =
-      VectorSpecies.of(short.class, VectorShape.forBitSize(Lanes.F.vectorBitSize() / 2));
-  private static final ByteOrder ORDER = ByteOrder.nativeOrder();
-
   /// Partial sums of rule 3.
   static final int PARTIALS = 16;
 
   /// Elements of one task: enough to hide the cost of handing it out, few enough to stay in the first-level cache.
   static final int GRAIN = 4096;
+
+  /// Elements of one task of machine code at most: some tens of microseconds.
+  private static final int WIDE = 65536;
 
   /// Work on units `[from, to)`.
   interface Piece {
@@ -49,6 +41,16 @@ final class Rows {
     workers.run(tasks, (task, scratch) -> piece.run(task * grain, Math.min(units, (task + 1) * grain), scratch));
   }
 
+  /// The same for work whose results do not depend on where it is split. Machine code takes larger pieces, so that the calls
+  /// are few while the way to them is not compiled yet, but enough of them for all workers.
+  static void split(Lanes lanes, Workers workers, long units, long elements, Piece piece) {
+    long share = units * elements / (4L * workers.count());
+    long size = lanes.emitted() ? Math.clamp(share, GRAIN, WIDE) : GRAIN;
+    long grain = Math.max(1, size / Math.max(1, elements));
+    int tasks = Math.toIntExact((units + grain - 1) / grain);
+    workers.run(tasks, (task, scratch) -> piece.run(task * grain, Math.min(units, (task + 1) * grain), scratch));
+  }
+
   /// Address of elements `[from, from+n)` as f32: their own, or `scratch` after conversion.
   static long read(Lanes lanes, Tensor t, long from, int n, long scratch) {
     if (t.dtype() == DType.F32) return t.address() + 4 * from;
@@ -59,36 +61,36 @@ final class Rows {
 
   /// f32 from n bfloat16.
   private static void widen(Lanes lanes, long from, long to, int n) {
+    if (lanes.emitted()) {
+      RowCode.convert(to, DType.F32, false, from, DType.BF16, n);
+      return;
+    }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(to + 4L * i, widen(from + 2L * i));
+    for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(to + 4L * i, Bf16Vectors.widen(from + 2L * i));
     for (; i < n; i++) Memory.f32(to + 4L * i, Bf16.toFloat(Memory.u16(from + 2L * i)));
-  }
-
-  private static FloatVector widen(long from) {
-    var bits = ShortVector.fromMemorySegment(SHORTS, Memory.ALL, from, ORDER).convertShape(VectorOperators.ZERO_EXTEND_S2I,
-        INTS, 0);
-    return ((IntVector) bits).lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
   }
 
   /// n bfloat16 from f32, as `Bf16.of` rounds.
   private static void narrow(Lanes lanes, long from, long to, int n) {
+    if (lanes.emitted()) {
+      RowCode.convert(to, DType.BF16, false, from, DType.F32, n);
+      return;
+    }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) narrow(Lanes.load(from + 4L * i), to + 2L * i);
+    for (; i < lanes.whole(n); i += Lanes.N) Bf16Vectors.narrow(Lanes.load(from + 4L * i), to + 2L * i);
     for (; i < n; i++) Memory.u16(to + 2L * i, Bf16.of(Memory.f32(from + 4L * i)));
-  }
-
-  private static void narrow(FloatVector value, long to) {
-    var bits = value.reinterpretAsInts();
-    var high = bits.lanewise(VectorOperators.LSHR, 16);
-    var rounded = bits.add(high.and(1)).add(0x7fff).lanewise(VectorOperators.LSHR, 16);
-    var result = rounded.blend(high.or(0x40), value.test(VectorOperators.IS_NAN).cast(INTS));
-    ((ShortVector) result.convertShape(VectorOperators.I2S, SHORTS, 0)).intoMemorySegment(Memory.ALL, to, ORDER);
   }
 
   /// y += x for bfloat16 y and f32 x.
   private static void addNarrow(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      RowCode.convert(y, DType.BF16, true, x, DType.F32, n);
+      return;
+    }
     int i = 0;
-    for (; i < lanes.whole(n); i += Lanes.N) narrow(widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      Bf16Vectors.narrow(Bf16Vectors.widen(y + 2L * i).add(Lanes.load(x + 4L * i)), y + 2L * i);
+    }
     for (; i < n; i++) Memory.u16(y + 2L * i, Bf16.of(Bf16.toFloat(Memory.u16(y + 2L * i)) + Memory.f32(x + 4L * i)));
   }
 
@@ -146,6 +148,10 @@ final class Rows {
 
   /// y = x, for rows too short to be worth a call of the runtime's copy.
   static void copy(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      RowCode.convert(y, DType.F32, false, x, DType.F32, n);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c));
@@ -153,6 +159,10 @@ final class Rows {
 
   /// y += x.
   static void add(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      RowCode.convert(y, DType.F32, true, x, DType.F32, n);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).add(Lanes.load(x + 4L * c)));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(y + 4L * c) + Memory.f32(x + 4L * c));
@@ -160,6 +170,10 @@ final class Rows {
 
   /// y = a·x.
   static void scale(Lanes lanes, long y, long x, float a, int n) {
+    if (lanes.emitted()) {
+      ElementCode.SCALE.run(y, x, 0, n, a, 0);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).mul(a));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * a);
@@ -167,6 +181,10 @@ final class Rows {
 
   /// y = a·b.
   static void multiply(Lanes lanes, long y, long a, long b, int n) {
+    if (lanes.emitted()) {
+      RowCode.combine(Binary.Function.MUL, y, DType.F32, a, DType.F32, b, DType.F32, n);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(a + 4L * c).mul(Lanes.load(b + 4L * c)));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(a + 4L * c) * Memory.f32(b + 4L * c));
@@ -174,6 +192,10 @@ final class Rows {
 
   /// y /= divisor.
   static void divide(Lanes lanes, long y, float divisor, int n) {
+    if (lanes.emitted()) {
+      ElementCode.DIVIDE.run(y, y, 0, n, divisor, 0);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).div(divisor));
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(y + 4L * c) / divisor);
@@ -181,6 +203,10 @@ final class Rows {
 
   /// y = max(y, x).
   static void max(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      ElementCode.MAX.run(y, y, x, n);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(y + 4L * c).max(Lanes.load(x + 4L * c)));
     for (; c < n; c++) Memory.f32(y + 4L * c, Math.max(Memory.f32(y + 4L * c), Memory.f32(x + 4L * c)));
@@ -188,6 +214,10 @@ final class Rows {
 
   /// y = value.
   static void fill(Lanes lanes, long y, float value, int n) {
+    if (lanes.emitted()) {
+      RowCode.fill(y, value, n);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.all(value));
     for (; c < n; c++) Memory.f32(y + 4L * c, value);
@@ -195,6 +225,7 @@ final class Rows {
 
   /// Largest of n ≥ 1 elements; NaN if there is one.
   static float max(Lanes lanes, long x, int n) {
+    if (lanes.emitted()) return RowCode.max(x, n);
     float max = Float.NEGATIVE_INFINITY;
     int c = 0;
     int whole = lanes.whole(n);
@@ -209,6 +240,10 @@ final class Rows {
 
   /// y = exp(factor·x + shift).
   static void exp(Lanes lanes, long y, long x, float factor, float shift, int n) {
+    if (lanes.emitted()) {
+      ElementCode.EXP.run(y, x, 0, n, factor, shift);
+      return;
+    }
     int whole = lanes.whole(n);
     for (int c = 0; c < whole; c += Lanes.N) {
       Lanes.store(y + 4L * c, Exp.of(Lanes.load(x + 4L * c).fma(Lanes.all(factor), Lanes.all(shift))));
@@ -218,6 +253,10 @@ final class Rows {
 
   /// y = σ(x) = 1/(1+e⁻ˣ).
   static void sigmoid(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      ElementCode.SIGMOID.run(y, x, n);
+      return;
+    }
     int whole = lanes.whole(n);
     for (int c = 0; c < whole; c += Lanes.N) {
       Lanes.store(y + 4L * c, Lanes.all(1).div(Exp.of(Lanes.load(x + 4L * c).neg()).add(1)));
@@ -227,6 +266,7 @@ final class Rows {
 
   /// Σ x.
   static float sum(Lanes lanes, long x, int n, long partials) {
+    if (lanes.emitted()) return RowCode.sum(x, n);
     clear(partials);
     sumInto(lanes, partials, x, n);
     return total(partials);
@@ -234,6 +274,7 @@ final class Rows {
 
   /// Σ a·b.
   static float dot(Lanes lanes, long a, long b, int n, long partials) {
+    if (lanes.emitted()) return RowCode.dot(a, b, n);
     clear(partials);
     dotInto(lanes, partials, a, b, n);
     return total(partials);
@@ -244,6 +285,10 @@ final class Rows {
   }
 
   static void sumInto(Lanes lanes, long partials, long x, int n) {
+    if (lanes.emitted()) {
+      RowCode.sumInto(partials, x, n);
+      return;
+    }
     int c = 0;
     if (lanes.vector()) {
       c = n & -PARTIALS;
@@ -260,6 +305,10 @@ final class Rows {
   }
 
   static void dotInto(Lanes lanes, long partials, long a, long b, int n) {
+    if (lanes.emitted()) {
+      RowCode.dotInto(partials, a, b, n);
+      return;
+    }
     int c = 0;
     if (lanes.vector()) {
       c = n & -PARTIALS;

@@ -31,7 +31,8 @@ final class SoftmaxCpu {
       long y = Rows.target(k.y(), row * n, powers);
       if (k.log()) {
         float lse = max + (float) StrictMath.log(sum);
-        int c = 0;
+        int c = lanes.emitted() ? n : 0;
+        if (lanes.emitted()) ElementCode.MINUS.run(y, x, 0, n, lse, 0);
         for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).sub(lse));
         for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) - lse);
       } else {
@@ -59,6 +60,10 @@ final class SoftmaxCpu {
   }
 
   private static void plain(Lanes lanes, long dx, long dy, long y, float sum, int n) {
+    if (lanes.emitted()) {
+      ElementCode.SOFTMAX_SLOPE.run(dx, dy, y, n, sum, 0);
+      return;
+    }
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(dx + 4L * c,
         Lanes.load(dy + 4L * c).sub(sum).mul(Lanes.load(y + 4L * c)));
@@ -66,6 +71,10 @@ final class SoftmaxCpu {
   }
 
   private static void log(Lanes lanes, long dx, long dy, long y, float sum, int n, long powers) {
+    if (lanes.emitted()) {
+      ElementCode.LOG_SOFTMAX_SLOPE.run(dx, dy, y, n, -sum, 0);
+      return;
+    }
     Rows.exp(lanes, powers, y, 1, 0, n);
     int c = 0;
     for (; c < lanes.whole(n); c += Lanes.N) {

@@ -10,15 +10,19 @@ final class SwiGluCpu {
   static void run(Lanes lanes, Workers workers, SwiGlu kernel) {
     switch (kernel) {
       case SwiGlu.Forward k -> Rows.split(
-          workers, k.h().elements(), 1,
+          lanes, workers, k.h().elements(), 1,
           (from, to, s) -> forward(lanes, k, from, (int) (to - from), s));
       case SwiGlu.Backward k -> Rows.split(
-          workers, k.dh().elements(), 1,
+          lanes, workers, k.dh().elements(), 1,
           (from, to, s) -> backward(lanes, k, from, (int) (to - from), s));
     }
   }
 
   private static void forward(Lanes lanes, SwiGlu.Forward k, long from, int n, Scratch scratch) {
+    if (lanes.emitted() && SwiGluCode.takes(k)) {
+      SwiGluCode.forward(k, from, n);
+      return;
+    }
     long gate = Rows.read(lanes, k.gate(), from, n, scratch.floats(n));
     long up = Rows.read(lanes, k.up(), from, n, scratch.floats(n));
     long h = Rows.target(k.h(), from, scratch.floats(n));
@@ -30,6 +34,10 @@ final class SwiGluCpu {
   }
 
   private static void backward(Lanes lanes, SwiGlu.Backward k, long from, int n, Scratch scratch) {
+    if (lanes.emitted() && SwiGluCode.takes(k)) {
+      SwiGluCode.backward(k, from, n);
+      return;
+    }
     long gate = Rows.read(lanes, k.gate(), from, n, scratch.floats(n));
     long up = Rows.read(lanes, k.up(), from, n, scratch.floats(n));
     long dh = Rows.read(lanes, k.dh(), from, n, scratch.floats(n));

@@ -34,9 +34,13 @@ final class UnaryCpu {
       case SIGMOID -> Rows.sigmoid(lanes, y, x, n);
       case RELU -> relu(lanes, y, x, n);
       case SILU -> {
-        long sigma = scratch.floats(n);
-        Rows.sigmoid(lanes, sigma, x, n);
-        Rows.multiply(lanes, y, x, sigma, n);
+        if (lanes.emitted()) {
+          ElementCode.SILU.run(y, x, n);
+        } else {
+          long sigma = scratch.floats(n);
+          Rows.sigmoid(lanes, sigma, x, n);
+          Rows.multiply(lanes, y, x, sigma, n);
+        }
       }
       case LOG -> {
         for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) StrictMath.log(Memory.f32(x + 4L * i)));
@@ -52,18 +56,30 @@ final class UnaryCpu {
   }
 
   private static void sqrt(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      ElementCode.SQRT.run(y, x, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).sqrt());
     for (; i < n; i++) Memory.f32(y + 4L * i, (float) Math.sqrt(Memory.f32(x + 4L * i)));
   }
 
   private static void rsqrt(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      ElementCode.RSQRT.run(y, x, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.all(1).div(Lanes.load(x + 4L * i).sqrt()));
     for (; i < n; i++) Memory.f32(y + 4L * i, 1 / (float) Math.sqrt(Memory.f32(x + 4L * i)));
   }
 
   private static void relu(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) {
+      ElementCode.RELU.run(y, x, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) Lanes.store(y + 4L * i, Lanes.load(x + 4L * i).max(0));
     for (; i < n; i++) Memory.f32(y + 4L * i, Math.max(Memory.f32(x + 4L * i), 0));
@@ -79,9 +95,13 @@ final class UnaryCpu {
       case TANH -> tanh(lanes, dx, dy, y, n);
       case SIGMOID -> sigmoid(lanes, dx, dy, y, n);
       case SILU -> {
-        long sigma = scratch.floats(n);
-        Rows.sigmoid(lanes, sigma, x, n);
-        silu(lanes, dx, dy, x, sigma, n);
+        if (lanes.emitted()) {
+          ElementCode.SILU_SLOPE.run(dx, dy, x, n);
+        } else {
+          long sigma = scratch.floats(n);
+          Rows.sigmoid(lanes, sigma, x, n);
+          silu(lanes, dx, dy, x, sigma, n);
+        }
       }
       case NEG, LOG, SQRT, RSQRT, SQUARE, RELU, GELU -> {
         for (int i = 0; i < n; i++) {
@@ -93,6 +113,10 @@ final class UnaryCpu {
   }
 
   private static void tanh(Lanes lanes, long dx, long dy, long y, int n) {
+    if (lanes.emitted()) {
+      ElementCode.TANH_SLOPE.run(dx, dy, y, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) {
       var v = Lanes.load(y + 4L * i);
@@ -103,6 +127,10 @@ final class UnaryCpu {
   }
 
   private static void sigmoid(Lanes lanes, long dx, long dy, long y, int n) {
+    if (lanes.emitted()) {
+      ElementCode.SIGMOID_SLOPE.run(dx, dy, y, n);
+      return;
+    }
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) {
       var v = Lanes.load(y + 4L * i);

@@ -20,6 +20,11 @@ final class Stage {
     List<Tensor> play(Stage stage);
   }
 
+  private static final float[] EXTREMES = {
+    0f, -0f, Float.NaN, Float.POSITIVE_INFINITY, 1e-41f, -0f, Float.NEGATIVE_INFINITY, -3e-45f, 0f, Float.MAX_VALUE, -104.5f,
+    89.5f, -90f
+  };
+
   private final Region region;
   private final CpuDevice device;
   private int seed = 1;
@@ -38,6 +43,14 @@ final class Stage {
     var values = new float[(int) t.elements()];
     for (int i = 0; i < values.length; i++) values[i] = 4 * Dropout.uniform(seed, i) - 2;
     seed++;
+    return t.set(values);
+  }
+
+  /// Random with every fifth value one that loops go wrong on: NaN, infinities, zeros of both signs, denormals, the largest.
+  Tensor extreme(DType dtype, int... dims) {
+    var t = random(dtype, dims);
+    var values = t.toFloats();
+    for (int i = seed % 5; i < values.length; i += 5) values[i] = EXTREMES[(i / 5 + seed) % EXTREMES.length];
     return t.set(values);
   }
 

@@ -164,6 +164,10 @@ public final class Assembler {
     e.general(true, d.ordinal(), s, 0x03);
   }
 
+  public void sub(Gpr d, Mem s) {
+    e.general(true, d.ordinal(), s, 0x2b);
+  }
+
   public void cmp(Gpr a, Mem b) {
     e.general(true, a.ordinal(), b, 0x3b);
   }
@@ -220,6 +224,11 @@ public final class Assembler {
   /// Low half of the product a·d in d, without flags (BMI2): d = RDX · s.
   public void mulx(Gpr high, Gpr low, Gpr s) {
     e.vex(2, 3, 1, 0, 0xf6, high.ordinal(), low.ordinal(), s.ordinal());
+  }
+
+  /// The lowest `bits` bits of s, the rest 0 (BMI2).
+  public void bzhi(Gpr d, Gpr s, Gpr bits) {
+    e.vex(2, 0, 1, 0, 0xf5, d.ordinal(), bits.ordinal(), s.ordinal());
   }
 
   // ---- asking the processor
@@ -426,6 +435,19 @@ public final class Assembler {
     e.evex(2, 1, 1, 0xb8, d, d.index(), a.index(), b.index());
   }
 
+  public void vdivpd(Vec d, Vec a, Vec b) {
+    e.evex(1, 1, 1, 0x5e, d, d.index(), a.index(), b.index());
+  }
+
+  public void vsqrtpd(Vec d, Vec s) {
+    e.evex(1, 1, 1, 0x51, d, d.index(), 0, s.index());
+  }
+
+  /// d = a · 2 to the floor of b, rounded once.
+  public void vscalefps(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 0, 0x2c, d, d.index(), a.index(), b.index());
+  }
+
   // ---- arithmetic of integers
 
   public void vpaddd(Vec d, Vec a, Vec b) {
@@ -597,6 +619,19 @@ public final class Assembler {
   /// f64 from the lower half's f32.
   public void vcvtps2pd(Vec d, Mem s) {
     e.evex(1, 0, 0, 0x5a, d, d.index(), 0, s, d.bytes() / 2);
+  }
+
+  public void vcvtps2pd(Vec d, Vec s) {
+    e.evex(1, 0, 0, 0x5a, d, d.index(), 0, s.index());
+  }
+
+  public void vcvtpd2ps(Vec d, Vec s) {
+    e.evex(1, 1, 1, 0x5a, s, d.index(), 0, s.index());
+  }
+
+  /// Lane 0 of s.
+  public void vmovd(Gpr d, Vec s) {
+    e.evex(1, 1, 0, 0x7e, s, s.index(), 0, d.ordinal());
   }
 
   /// bf16 of two vectors: of `high` in the upper half, of `low` in the lower. Denormals become 0.

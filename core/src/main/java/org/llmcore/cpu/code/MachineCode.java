@@ -53,14 +53,21 @@ public final class MachineCode {
   }
 
   private static MethodHandle function(Assembler code, int arguments, boolean brief) {
+    return caller(arguments, brief).bindTo(place(code));
+  }
+
+  /// Makes the code executable; the address is the first argument of a `caller`.
+  static MemorySegment place(Assembler code) {
+    return MemorySegment.ofAddress(pages(code.bytes()));
+  }
+
+  /// Calls any function of so many `long` that returns a `long`.
+  static MethodHandle caller(int arguments, boolean brief) {
     var parameters = new MemoryLayout[arguments];
     Arrays.fill(parameters, ValueLayout.JAVA_LONG);
     var descriptor = FunctionDescriptor.of(ValueLayout.JAVA_LONG, parameters);
-    var address = MemorySegment.ofAddress(pages(code.bytes()));
     var linker = Linker.nativeLinker();
-    return brief
-        ? linker.downcallHandle(address, descriptor, Linker.Option.critical(false))
-        : linker.downcallHandle(address, descriptor);
+    return brief ? linker.downcallHandle(descriptor, Linker.Option.critical(false)) : linker.downcallHandle(descriptor);
   }
 
   private static long pages(byte[] bytes) {
