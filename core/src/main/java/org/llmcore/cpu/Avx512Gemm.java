@@ -10,7 +10,7 @@ import org.llmcore.tensor.Memory;
 ///
 /// | operand | is read                | where                                                                                     |
 /// |---------|------------------------|-------------------------------------------------------------------------------------------|
-/// | a       | where it lies          | f32, not transposed, unscaled, and six rows of what a sum runs through fit a first-level cache |
+/// | a       | where it lies          | f32, unscaled, and six rows of what a sum runs through fit a first-level cache             |
 /// | a       | packed, by all workers | else; in slabs of rows if it is large                                                      |
 /// | b       | packed once            | if several blocks above each other want it and it is small                                 |
 /// | b       | packed by each block   | else                                                                                      |
@@ -58,12 +58,18 @@ final class Avx512Gemm {
     n = c.n();
     k = c.k();
     tree = !c.ta() && c.tb();
-    direct = !c.ta() && c.a().dtype() == DType.F32 && (tree ? k <= DIRECT : c.alpha() == 1);
+    direct = c.a().dtype() == DType.F32 && (tree ? k <= DIRECT : c.alpha() == 1) && (!c.ta() || strided());
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
     for (int t = 0; t < LEAVES; t++) first[t + 1] = first[t] + k / LEAVES + (partial(t) < k % LEAVES ? 1 : 0);
     tiles = tiles();
     terms = terms(k, TERM);
+  }
+
+  /// Whether a transposed a, six floats a term, is better read with its stride than packed: if a few panels of b meet it, and its rows
+  /// do not all fall into a few sets of the caches.
+  private boolean strided() {
+    return n <= 5 * COLUMNS && m % 512 != 0;
   }
 
   /// Which partial sum leaf t is: bits reversed.
@@ -138,7 +144,7 @@ final class Avx512Gemm {
     long panels = right == 0 ? scratch.floats((long) padded(columns) * depth) : 0;
     long a =
         direct
-            ? c.a().address() + 4 * block.a(m, k, 0, false)
+            ? c.a().address() + 4 * block.a(m, k, 0, c.ta())
             : left + TERM * ((long) within.batch() * groups + within.row() / ROWS) * k;
     var job = tiles.copy();
     job.set(GemmTiles.Y_PITCH, pitch);
@@ -152,7 +158,7 @@ final class Avx512Gemm {
       if (right == 0) pack(block.batch(), block.column(), columns, from, terms, panels, scratch);
       else b = right + 4 * ((long) (block.batch() - firstBatch) * k * padded(n) + (long) from * padded(n) + (long) block.column() * terms);
       job.set(GemmTiles.Y, y);
-      job.set(GemmTiles.A, a + (direct ? 4L : TERM) * from);
+      job.set(GemmTiles.A, a + (!direct ? TERM : c.ta() ? 4L * m : 4) * from);
       job.set(GemmTiles.B, b);
       job.set(GemmTiles.B_PANEL, 4L * COLUMNS * terms);
       job.set(GemmTiles.LAST_B, b + 4L * COLUMNS * full * terms);
@@ -166,9 +172,9 @@ final class Avx512Gemm {
 
   private Job tiles() {
     var job = Job.ofBytes(GemmTiles.JOB);
-    job.set(GemmTiles.A_PITCH, direct ? 4L * k : 4);
-    job.set(GemmTiles.A_STEP, !direct ? TERM : tree ? 4L * LEAVES : 4);
-    job.set(GemmTiles.A_GROUP, direct ? 4L * ROWS * k : TERM * k);
+    job.set(GemmTiles.A_PITCH, direct && !c.ta() ? 4L * k : 4);
+    job.set(GemmTiles.A_STEP, !direct ? TERM : tree ? 4L * LEAVES : c.ta() ? 4L * m : 4);
+    job.set(GemmTiles.A_GROUP, !direct ? TERM * k : c.ta() ? 4L * ROWS : 4L * ROWS * k);
     job.set(GemmTiles.ALPHA, Float.floatToRawIntBits(c.alpha()));
     for (int t = 0; tree && t < LEAVES; t++) {
       int leaf = GemmTiles.LEAVES + 24 * t;
