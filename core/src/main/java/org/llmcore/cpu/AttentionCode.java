@@ -43,18 +43,18 @@ final class AttentionCode {
   }
 
   static void panels(long to, DType dtype, long from, long pitch, int n, int d) {
-    PANELS.get(RowCode.bit(dtype)).brief(to, from, pitch * dtype.bytes(), n, d, AttentionTiles.padded(d));
+    PANELS.get(RowCode.bit(dtype)).run(to, from, pitch * dtype.bytes(), n, d, AttentionTiles.padded(d));
   }
 
   /// n rows from element `from` on as f32, `width` floats each, of which those from d on are 0.
   static void padded(long to, Tensor t, long from, long pitch, int n, int d) {
-    PADDED.get(RowCode.bit(t.dtype())).brief(
+    PADDED.get(RowCode.bit(t.dtype())).run(
         to, RowCode.at(t, from), pitch * t.dtype().bytes(), n, d, 4L * AttentionTiles.padded(d));
   }
 
   /// n rows of f32, `width` apart, to element `to` of y on, `pitch` elements apart.
   static void spread(Tensor y, boolean add, long to, long pitch, long from, int n, int d) {
-    SPREAD.get(RowCode.bit(y.dtype()) | (add ? 2 : 0)).brief(
+    SPREAD.get(RowCode.bit(y.dtype()) | (add ? 2 : 0)).run(
         RowCode.at(y, to), from, pitch * y.dtype().bytes(), n, d, 4L * AttentionTiles.padded(d));
   }
 

@@ -22,7 +22,7 @@ final class EmbeddingCode {
   static void forward(Embedding.Forward k, long from, long to) {
     int n = k.table().columns();
     FORWARD.get(bit(k.y().dtype()) | bit(k.table().dtype()) << 1)
-        .brief(RowCode.at(k.y(), from * n), k.table().address(), RowCode.at(k.ids(), from), to - from, n, 0);
+        .run(RowCode.at(k.y(), from * n), k.table().address(), RowCode.at(k.ids(), from), to - from, n);
   }
 
   /// Adds the rows of dy whose id is `residue` modulo `EmbeddingCpu.CLASSES`, a power of two.
@@ -30,7 +30,7 @@ final class EmbeddingCode {
     var table = k.dtable().tensor();
     if (k.ids().elements() == 0) return;
     BACKWARD.get(bit(table.dtype()) | bit(k.dy().dtype()) << 1)
-        .brief(table.address(), k.dy().address(), k.ids().address(), k.ids().elements(), table.columns(), residue);
+        .run(table.address(), k.dy().address(), k.ids().address(), k.ids().elements(), table.columns(), residue);
   }
 
   private static Assembler forward(int variant) {

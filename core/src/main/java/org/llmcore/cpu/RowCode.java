@@ -62,7 +62,9 @@ final class RowCode {
   }
 
   static void fill(long y, float value, long n) {
-    LOOPS.get(Loops.FILL.ordinal()).brief(y, bits(value), n, 0);
+    var code = LOOPS.get(Loops.FILL.ordinal());
+    if (n <= Rows.WIDE) code.brief(y, bits(value), n, 0);
+    else code.run(y, bits(value), n);
   }
 
   static float max(long x, int n) {

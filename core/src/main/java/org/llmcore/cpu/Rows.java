@@ -25,7 +25,7 @@ final class Rows {
   static final int GRAIN = 4096;
 
   /// Elements of one task of machine code at most: some tens of microseconds.
-  private static final int WIDE = 65536;
+  static final int WIDE = 65536;
 
   /// Work on units `[from, to)`.
   interface Piece {
