@@ -33,7 +33,8 @@ final class MatMulCpu {
     }
     long a = floats(lanes, workers, c.a(), c.k(), shared);
     if (m < MANY) {
-      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), new DotGemm(lanes, c, a)::run);
+      var stream = StreamGemm.of(lanes, c, a).<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, a)::run);
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), stream);
     } else {
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);

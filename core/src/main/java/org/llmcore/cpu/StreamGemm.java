@@ -1,0 +1,99 @@
+package org.llmcore.cpu;
+
+import java.lang.invoke.MethodHandle;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+
+import org.llmcore.tensor.BlockType;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Memory;
+
+/// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
+/// `DotGemm`, which does what this does not (`of`).
+final class StreamGemm {
+  private static final int NEAR = 16 << 10; // a strip whose successor is fetched ahead: a third of a first-level cache
+  private static final int AHEAD = 1024; // bytes to fetch ahead in longer strips
+
+  /// Functions by form, written at first use; they live as long as the process.
+  private static final ConcurrentHashMap<StreamForm, MethodHandle> FUNCTIONS = new ConcurrentHashMap<>();
+
+  private final Gemm c;
+  private final long a;
+  private final StreamForm form;
+  private final MethodHandle function;
+
+  private StreamGemm(Gemm c, long a, StreamForm form) {
+    this.c = c;
+    this.a = a;
+    this.form = form;
+    function = FUNCTIONS.computeIfAbsent(form, StreamCode::of);
+  }
+
+  /// The code for this product, if there is some.
+  /// @param a the left operand as f32
+  static Optional<StreamGemm> of(Lanes lanes, Gemm c, long a) {
+    if (!lanes.emitted() || c.k() == 0) return Optional.empty();
+    return form(c.b()).map(f -> new StreamGemm(c, a, f));
+  }
+
+  private static Optional<StreamForm> form(Right b) {
+    return switch (b) {
+      case Right.Dense d -> Optional.of(new DenseStream(d.t().dtype()));
+      case GroupedRight g -> GroupedStream.handles(g) ? Optional.of(new GroupedStream(g.bits(), g.scaleType())) : Optional.empty();
+      case Nf4Right f -> Nf4Stream.handles(f) ? Optional.of(new Nf4Stream(f.nested())) : Optional.empty();
+      case BlocksRight q -> Optional.of(q.w().type().weights() == BlockType.Q4_K.weights() ? new SuperBlockStream(q.w().type()) : new BlockStream(q.w().type()));
+    };
+  }
+
+  /// One block, into f32 memory whose rows are `pitch` bytes apart.
+  void run(Block block, long y, long pitch, Scratch scratch) {
+    long frame = scratch.floats(StreamCode.BYTES / 4);
+    long left = a + 4 * block.a(c.m(), c.k(), 0, false);
+    long first = block.b(c.n(), c.k(), 0, true) / c.k();
+    for (int r = 0; r < block.rows(); ) {
+      int m = StreamCode.take(block.rows() - r);
+      int strip = StreamCode.rows(m);
+      int whole = block.columns() / strip * strip;
+      frame(frame, m, left + 4L * r * c.k(), pitch);
+      if (whole > 0) call(frame, y + r * pitch, first, strip, whole / strip, strip);
+      if (whole < block.columns()) call(frame, y + r * pitch + 4L * whole, first + whole, block.columns() - whole, 1, strip);
+      r += m;
+    }
+  }
+
+  private void frame(long frame, int m, long x, long pitch) {
+    int k = c.k();
+    int tail = k % form.unit();
+    Memory.i64(frame + StreamCode.ROWS, m);
+    Memory.i64(frame + StreamCode.X, x);
+    Memory.i64(frame + StreamCode.X_PITCH, 4L * k);
+    Memory.i64(frame + StreamCode.Y_PITCH, pitch);
+    Memory.f32(frame + StreamCode.ALPHA, c.alpha());
+    Memory.i64(frame + StreamCode.ADD, c.y().add() ? 1 : 0);
+    Memory.i64(frame + StreamCode.ROUNDS, k / form.unit());
+    Memory.i64(frame + StreamCode.TAIL, tail);
+    Memory.i64(frame + StreamCode.TAIL_VECTORS, tail / Rows.PARTIALS);
+    Memory.i64(frame + StreamCode.TAIL_MASK, (1 << tail % Rows.PARTIALS) - 1);
+  }
+
+  /// `strips` strips of rows of b from `row` on, of which `width` exist in each.
+  private void call(long frame, long y, long row, int width, int strips, int strip) {
+    Memory.i64(frame + StreamCode.Y, y);
+    Memory.i64(frame + StreamCode.Y_MASK, (1 << width) - 1);
+    Memory.i64(frame + StreamCode.STRIPS, strips);
+    form.bind(frame, c.b(), row, width, strip);
+    try {
+      long _ = (long) function.invokeExact(frame);
+    } catch (Throwable t) {
+      throw new IllegalStateException("a product of " + form + " failed", t);
+    }
+  }
+
+  /// Writes where rows of b lie, `pitch` bytes apart.
+  static void rows(long frame, long address, long pitch, int width, int strip) {
+    Memory.i64(frame + StreamCode.W, address);
+    Memory.i64(frame + StreamCode.W_STEP, strip * pitch);
+    Memory.i64(frame + StreamCode.AHEAD, strip * pitch <= NEAR ? strip * pitch : AHEAD);
+    StreamForm.offsets(frame, StreamCode.W_ROW, width, pitch);
+  }
+}
