@@ -13,7 +13,7 @@ import static org.llmcore.cpu.code.Gpr.*;
 record GroupedStream(int bits, DType scales) implements StreamForm {
   private static final int SCALES = StreamCode.FORM;
   private static final int ZEROS = SCALES + 8;
-  private static final int SCALE_STEP = SCALES + 16; // of a strip
+  private static final int SCALE_STEP = SCALES + 16; // from row to row
   private static final int ZERO_STEP = SCALES + 24;
   private static final int GROUPS = SCALES + 32;
   private static final int GROUP_ROUNDS = SCALES + 40;
@@ -155,15 +155,15 @@ record GroupedStream(int bits, DType scales) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int strip) {
+  public void bind(long frame, Right b, long row, int width, int apart) {
     var w = (GroupedRight) b;
-    StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, strip);
+    StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
     Memory.i64(frame + SCALES, w.scales() + row * w.groups() * scales.bytes());
     Memory.i64(frame + ZEROS, w.zeros() + row * w.groups() * 2);
-    Memory.i64(frame + SCALE_STEP, (long) strip * w.groups() * scales.bytes());
-    Memory.i64(frame + ZERO_STEP, strip * w.groups() * 2L);
+    Memory.i64(frame + SCALE_STEP, (long) w.groups() * scales.bytes());
+    Memory.i64(frame + ZERO_STEP, w.groups() * 2L);
     Memory.i64(frame + GROUPS, w.groups());
     Memory.i64(frame + GROUP_ROUNDS, w.groups() == 1 ? Integer.MAX_VALUE : w.groupSize() / unit());
-    StreamForm.offsets(frame, GROUP_ROW, width, w.groups());
+    StreamForm.offsets(frame, GROUP_ROW, width, (long) apart * w.groups());
   }
 }

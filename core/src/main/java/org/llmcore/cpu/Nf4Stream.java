@@ -43,7 +43,6 @@ record Nf4Stream(boolean nested) implements StreamForm {
     s.constant(z(29), shifts);
     s.a.mov(RAX, 0xff00);
     s.a.kmovw(3, RAX);
-    s.a.mov(R14, RDI.at(MAGNITUDES));
     if (!nested) return;
     s.a.vbroadcastss(z(30), RDI.at(OFFSET));
     var map = Arena.global().allocateFrom(ValueLayout.JAVA_FLOAT, Nf4.map());
@@ -53,7 +52,8 @@ record Nf4Stream(boolean nested) implements StreamForm {
   @Override
   public void start(StreamCode s) {
     s.a.mov(R15, RDI.at(BLOCK));
-    s.a.mov(RBP, RDI.at(SCALES)); // the end of a strip uses RBP
+    s.a.mov(R14, RDI.at(MAGNITUDES));
+    s.a.mov(RBP, RDI.at(SCALES));
   }
 
   @Override
@@ -94,15 +94,15 @@ record Nf4Stream(boolean nested) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int strip) {
+  public void bind(long frame, Right b, long row, int width, int apart) {
     var w = (Nf4Right) b;
     long blocks = w.w().inputs() / Nf4.BLOCK;
-    StreamGemm.rows(frame, w.codes() + row * w.w().inputs() / 2, w.w().inputs() / 2, width, strip);
+    StreamGemm.rows(frame, w.codes() + row * w.w().inputs() / 2, w.w().inputs() / 2, width, apart);
     Memory.i64(frame + BLOCK, row * blocks);
-    Memory.i64(frame + BLOCK_STEP, strip * blocks);
+    Memory.i64(frame + BLOCK_STEP, blocks);
     Memory.i64(frame + MAGNITUDES, w.absmax());
     Memory.i64(frame + SCALES, w.scale());
     Memory.f32(frame + OFFSET, w.offset());
-    StreamForm.offsets(frame, BLOCK_ROW, width, blocks);
+    StreamForm.offsets(frame, BLOCK_ROW, width, apart * blocks);
   }
 }

@@ -17,8 +17,11 @@ import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
 /// Machine code of y (+)= alpha·x·Wᵀ for up to 8 rows of x, by rule 3 of `Kernel`: the 16 partial sums of an element are the 16
-/// lanes of a register. A round decodes `unit` columns of each of a few rows of W (4, or 2 for more than 4 rows of x), 16 weights
+/// lanes of a register. A round decodes `unit` columns of each of a strip of rows of W (4, or 2 for more than 4 rows of x), 16 weights
 /// at a time, and multiplies them with all rows of x; at the end of the rows the trees of four elements are done together.
+///
+/// Rows of a strip lie far apart and the next strip has the rows that follow them, so that each register's rows are one long stream
+/// of memory: what prefetchers of processors are made for.
 ///
 /// One function holds the variants for 1 … 8 rows of x. What a form of W adds, it writes through this class.
 ///
@@ -26,7 +29,8 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// |---------------|-----------------------------------------------------------------|
 /// | zmm0 … 15     | partial sums, row of x times rows of W plus row of W            |
 /// | zmm16 … 31    | the form's; not for what must outlive a strip: 16, 17, 24 … 27  |
-/// | k1, k2        | columns of the last vector, columns of y                        |
+/// | k1            | columns of the last vector                                      |
+/// | k2, k5, k6, k7 | lane i, if the strip has a row i                               |
 /// | RDI           | the frame: what the call is about, and room for a few vectors   |
 /// | RSI, R8       | this round in x and in W                                        |
 /// | RDX, RCX      | bytes between rows of x, and three times that                   |
@@ -39,12 +43,12 @@ final class StreamCode {
   static final int X = 8;
   static final int X_PITCH = 16;
   static final int W = 24;
-  static final int W_STEP = 32; // bytes from one strip of rows to the next
+  static final int W_PITCH = 32;
   static final int W_ROW = 40; // offsets of rows 1, 2, 3
   static final int STRIPS = 64;
   static final int Y = 72;
   static final int Y_PITCH = 80;
-  static final int Y_MASK = 88;
+  static final int Y_MASKS = 88; // 4 × 16 bits: lane i, or nothing if the strip has no row i
   static final int ALPHA = 96;
   static final int ADD = 104;
   static final int ROUNDS = 112;
@@ -52,12 +56,14 @@ final class StreamCode {
   static final int TAIL_VECTORS = 128; // whole vectors among them
   static final int TAIL_MASK = 136;
   static final int AHEAD = 144; // bytes from what is read to what is fetched
-  static final int FORM = 160; // what the form needs
+  static final int Y_ROW = 152; // offsets of elements 1, 2, 3, less those of lanes
+  static final int FORM = 176; // what the form needs
   static final int VECTORS = 256; // room for four vectors
   static final int BYTES = VECTORS + 4 * 64;
 
   private static final int MANY = 8;
   private static final Gpr[] SAVED = {RBX, RBP, R12, R13, R14, R15};
+  private static final int[] LANE = {2, 5, 6, 7};
   private static final Gpr[] ROW = {null, R9, R10, R11};
 
   final Assembler a = new Assembler();
@@ -116,7 +122,7 @@ final class StreamCode {
       a.lea(R10, RCX.at(RDX, 2, 0));
       a.lea(R11, R10.at(RDX, 2, 0));
     }
-    a.kmovw(2, RDI.at(Y_MASK));
+    for (int i = 0; i < 4; i++) a.kmovw(LANE[i], RDI.at(Y_MASKS + 2 * i));
     form.constants(this);
     var strip = a.here();
     a.mov(RSI, RDI.at(X));
@@ -127,9 +133,9 @@ final class StreamCode {
     if (form.ragged()) tails();
     finish();
     form.next(this);
-    advance(W, W_STEP);
+    advance(W, W_PITCH);
     a.mov(RAX, RDI.at(Y));
-    a.add(RAX, 4 * rows);
+    a.add(RAX, 4);
     a.mov(RDI.at(Y), RAX);
     a.mov(RAX, RDI.at(STRIPS));
     a.dec(RAX);
@@ -252,6 +258,10 @@ final class StreamCode {
     a.vbroadcastss(zmm(17), RDI.at(ALPHA));
     a.mov(RBX, RDI.at(Y));
     a.mov(RBP, RDI.at(ADD));
+    a.mov(R12, RDI.at(Y_ROW));
+    a.mov(R14, RDI.at(Y_ROW + 8));
+    a.mov(R15, RDI.at(Y_ROW + 16));
+    Mem[] y = {RBX.at(0), RBX.at(R12, 1, 0), RBX.at(R14, 1, 0), RBX.at(R15, 1, 0)};
     for (int i = 0; i < m; i++) {
       var s = new Vec[4];
       for (int r = 0; r < 4; r++) s[r] = zmm(i * rows + r % rows);
@@ -270,10 +280,10 @@ final class StreamCode {
       a.vmulps(zmm(24), zmm(24), zmm(17));
       a.jmp(store);
       a.bind(add);
-      a.vmovups(Vec.xmm(25).zero(2), RBX.at(0));
+      for (int r = 0; r < rows; r++) a.vmovups(Vec.xmm(25).keep(LANE[r]), y[r]);
       a.vfmadd213ps(zmm(24), zmm(17), zmm(25));
       a.bind(store);
-      a.vmovups(RBX.at(0), Vec.xmm(24).keep(2));
+      for (int r = 0; r < rows; r++) a.vmovups(y[r], Vec.xmm(24).keep(LANE[r]));
       a.add(RBX, RDI.at(Y_PITCH));
     }
   }

@@ -11,8 +11,7 @@ import org.llmcore.tensor.Memory;
 /// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
 /// `DotGemm`, which does what this does not (`of`).
 final class StreamGemm {
-  private static final int NEAR = 16 << 10; // a strip whose successor is fetched ahead: a third of a first-level cache
-  private static final int AHEAD = 1024; // bytes to fetch ahead in longer strips
+  private static final int AHEAD = 2048; // bytes to fetch ahead in every stream
 
   /// Functions by form, written at first use; they live as long as the process.
   private static final ConcurrentHashMap<StreamForm, MethodHandle> FUNCTIONS = new ConcurrentHashMap<>();
@@ -53,10 +52,11 @@ final class StreamGemm {
     for (int r = 0; r < block.rows(); ) {
       int m = StreamCode.take(block.rows() - r);
       int strip = StreamCode.rows(m);
-      int whole = block.columns() / strip * strip;
+      int strips = block.columns() / strip;
+      int rest = block.columns() % strip;
       frame(frame, m, left + 4L * r * c.k(), pitch);
-      if (whole > 0) call(frame, y + r * pitch, first, strip, whole / strip, strip);
-      if (whole < block.columns()) call(frame, y + r * pitch + 4L * whole, first + whole, block.columns() - whole, 1, strip);
+      if (strips > 0) call(frame, y + r * pitch, first, strip, strips);
+      if (rest > 0) call(frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
       r += m;
     }
   }
@@ -76,12 +76,13 @@ final class StreamGemm {
     Memory.i64(frame + StreamCode.TAIL_MASK, (1 << tail % Rows.PARTIALS) - 1);
   }
 
-  /// `strips` strips of rows of b from `row` on, of which `width` exist in each.
-  private void call(long frame, long y, long row, int width, int strips, int strip) {
+  /// `strips` strips of `width` rows of b, the first of which has row `row`.
+  private void call(long frame, long y, long row, int width, int strips) {
     Memory.i64(frame + StreamCode.Y, y);
-    Memory.i64(frame + StreamCode.Y_MASK, (1 << width) - 1);
+    for (int i = 0; i < 4; i++) Memory.u16(frame + StreamCode.Y_MASKS + 2L * i, (short) (i < width ? 1 << i : 0));
+    for (int i = 1; i < 4; i++) Memory.i64(frame + StreamCode.Y_ROW + 8L * (i - 1), 4L * i * strips - 4L * i);
     Memory.i64(frame + StreamCode.STRIPS, strips);
-    form.bind(frame, c.b(), row, width, strip);
+    form.bind(frame, c.b(), row, width, strips);
     try {
       long _ = (long) function.invokeExact(frame);
     } catch (Throwable t) {
@@ -89,11 +90,11 @@ final class StreamGemm {
     }
   }
 
-  /// Writes where rows of b lie, `pitch` bytes apart.
-  static void rows(long frame, long address, long pitch, int width, int strip) {
+  /// Writes where rows of b lie: the first at `address`, in every strip `apart` rows from one another.
+  static void rows(long frame, long address, long pitch, int width, int apart) {
     Memory.i64(frame + StreamCode.W, address);
-    Memory.i64(frame + StreamCode.W_STEP, strip * pitch);
-    Memory.i64(frame + StreamCode.AHEAD, strip * pitch <= NEAR ? strip * pitch : AHEAD);
-    StreamForm.offsets(frame, StreamCode.W_ROW, width, pitch);
+    Memory.i64(frame + StreamCode.W_PITCH, pitch);
+    Memory.i64(frame + StreamCode.AHEAD, AHEAD);
+    StreamForm.offsets(frame, StreamCode.W_ROW, width, apart * pitch);
   }
 }

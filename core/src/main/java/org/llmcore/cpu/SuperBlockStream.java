@@ -153,8 +153,8 @@ record SuperBlockStream(BlockType type) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int strip) {
+  public void bind(long frame, Right b, long row, int width, int apart) {
     var w = (BlocksRight) b;
-    StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, strip);
+    StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
   }
 }
