@@ -14,20 +14,20 @@ final class Workers implements AutoCloseable {
   private static final int SPINS = 4_000; // a pause takes some 50 ns
   private static final int PATIENCE = 1_000; // of the caller, before others may have its core
 
-  /// One of the numbered tasks of a job. Scratch is the worker's own and empty.
+  /// One of the numbered tasks of a run. Scratch is the worker's own and empty.
   interface Task {
     void run(int task, Scratch scratch);
   }
 
   /// What `run` was asked for, how far it is, and what went wrong. A worker that comes late finds no task left.
-  private static final class Job {
+  private static final class Run {
     final Task task;
     final int tasks;
     final AtomicInteger next = new AtomicInteger();
     final AtomicInteger done = new AtomicInteger();
     volatile Throwable failure;
 
-    Job(int tasks, Task task) {
+    Run(int tasks, Task task) {
       this.tasks = tasks;
       this.task = task;
     }
@@ -54,7 +54,7 @@ final class Workers implements AutoCloseable {
 
   private final Scratch own = new Scratch();
   private final Worker[] team;
-  private volatile Job job = new Job(0, (_, _) -> {});
+  private volatile Run run = new Run(0, (_, _) -> {});
   private volatile boolean closed;
 
   /// A team of `count` ≥ 1 including the caller.
@@ -77,8 +77,8 @@ final class Workers implements AutoCloseable {
       for (int i = 0; i < tasks; i++) one(task, i, own);
       return;
     }
-    var now = new Job(tasks, task);
-    job = now;
+    var now = new Run(tasks, task);
+    run = now;
     for (int i = 0; i < team.length && i < tasks - 1; i++) if (team[i].parked) LockSupport.unpark(team[i].thread);
     now.drain(own);
     for (int spins = 0; now.done.get() < tasks; spins++) {
@@ -95,19 +95,19 @@ final class Workers implements AutoCloseable {
   }
 
   private void work(Worker me) {
-    var seen = job;
+    var seen = run;
     while (true) {
-      for (int spins = 0; job == seen; spins++) {
+      for (int spins = 0; run == seen; spins++) {
         if (closed) return;
         if (spins < SPINS) {
           Thread.onSpinWait();
         } else {
           me.parked = true;
-          if (job == seen && !closed) LockSupport.park(this);
+          if (run == seen && !closed) LockSupport.park(this);
           me.parked = false;
         }
       }
-      seen = job;
+      seen = run;
       seen.drain(me.scratch);
     }
   }
