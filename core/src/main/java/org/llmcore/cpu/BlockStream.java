@@ -99,7 +99,7 @@ record BlockStream(BlockType type) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int apart) {
+  public void bind(Job frame, Right b, long row, int width, int apart) {
     var w = (BlocksRight) b;
     StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
   }

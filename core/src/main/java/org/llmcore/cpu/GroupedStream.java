@@ -2,7 +2,6 @@ package org.llmcore.cpu;
 
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 
 import static org.llmcore.cpu.StreamForm.z;
 import static org.llmcore.cpu.code.Gpr.*;
@@ -155,15 +154,15 @@ record GroupedStream(int bits, DType scales) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int apart) {
+  public void bind(Job frame, Right b, long row, int width, int apart) {
     var w = (GroupedRight) b;
     StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
-    Memory.i64(frame + SCALES, w.scales() + row * w.groups() * scales.bytes());
-    Memory.i64(frame + ZEROS, w.zeros() + row * w.groups() * 2);
-    Memory.i64(frame + SCALE_STEP, (long) w.groups() * scales.bytes());
-    Memory.i64(frame + ZERO_STEP, w.groups() * 2L);
-    Memory.i64(frame + GROUPS, w.groups());
-    Memory.i64(frame + GROUP_ROUNDS, w.groups() == 1 ? Integer.MAX_VALUE : w.groupSize() / unit());
+    frame.set(SCALES, w.scales() + row * w.groups() * scales.bytes());
+    frame.set(ZEROS, w.zeros() + row * w.groups() * 2);
+    frame.set(SCALE_STEP, (long) w.groups() * scales.bytes());
+    frame.set(ZERO_STEP, w.groups() * 2L);
+    frame.set(GROUPS, w.groups());
+    frame.set(GROUP_ROUNDS, w.groups() == 1 ? Integer.MAX_VALUE : w.groupSize() / unit());
     StreamForm.offsets(frame, GROUP_ROW, width, (long) apart * w.groups());
   }
 }

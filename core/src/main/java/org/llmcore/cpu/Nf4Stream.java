@@ -3,7 +3,6 @@ package org.llmcore.cpu;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 
-import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Nf4;
 
 import static org.llmcore.cpu.StreamForm.z;
@@ -94,15 +93,15 @@ record Nf4Stream(boolean nested) implements StreamForm {
   }
 
   @Override
-  public void bind(long frame, Right b, long row, int width, int apart) {
+  public void bind(Job frame, Right b, long row, int width, int apart) {
     var w = (Nf4Right) b;
     long blocks = w.w().inputs() / Nf4.BLOCK;
     StreamGemm.rows(frame, w.codes() + row * w.w().inputs() / 2, w.w().inputs() / 2, width, apart);
-    Memory.i64(frame + BLOCK, row * blocks);
-    Memory.i64(frame + BLOCK_STEP, blocks);
-    Memory.i64(frame + MAGNITUDES, w.absmax());
-    Memory.i64(frame + SCALES, w.scale());
-    Memory.f32(frame + OFFSET, w.offset());
+    frame.set(BLOCK, row * blocks);
+    frame.set(BLOCK_STEP, blocks);
+    frame.set(MAGNITUDES, w.absmax());
+    frame.set(SCALES, w.scale());
+    frame.set(OFFSET, Integer.toUnsignedLong(Float.floatToRawIntBits(w.offset())));
     StreamForm.offsets(frame, BLOCK_ROW, width, apart * blocks);
   }
 }

@@ -39,8 +39,8 @@ sealed interface StreamForm permits DenseStream, GroupedStream, Nf4Stream, Block
   /// Ends a strip.
   default void next(StreamCode s) {}
 
-  /// Writes into a frame where rows `row`, `row + apart` … of b lie, `width` of them.
-  void bind(long frame, Right b, long row, int width, int apart);
+  /// Sets where rows `row`, `row + apart` … of b lie, `width` of them.
+  void bind(Job frame, Right b, long row, int width, int apart);
 
   /// 16 numbers from `first` on.
   static float[] index(int first) {
@@ -59,9 +59,9 @@ sealed interface StreamForm permits DenseStream, GroupedStream, Nf4Stream, Block
   /// a of every bit where `c` has one, else b: the table for `vpternlogd(b, a, c)`.
   int CHOOSE = 0xd8;
 
-  /// Writes the offsets of rows 1 … 3; those that do not exist repeat the last.
-  static void offsets(long frame, int at, int width, long pitch) {
-    for (int i = 1; i < 4; i++) org.llmcore.tensor.Memory.i64(frame + at + 8L * (i - 1), Math.min(i, width - 1) * pitch);
+  /// Sets the offsets of rows 1 … 3; those that do not exist repeat the last.
+  static void offsets(Job frame, int at, int width, long pitch) {
+    for (int i = 1; i < 4; i++) frame.set(at + 8 * (i - 1), Math.min(i, width - 1) * pitch);
   }
 
   /// A register.

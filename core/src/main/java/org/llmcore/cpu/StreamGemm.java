@@ -6,7 +6,6 @@ import java.util.concurrent.ConcurrentHashMap;
 
 import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 
 /// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
 /// `DotGemm`, which does what this does not (`of`).
@@ -46,7 +45,8 @@ final class StreamGemm {
 
   /// One block, into f32 memory whose rows are `pitch` bytes apart.
   void run(Block block, long y, long pitch, Scratch scratch) {
-    long frame = scratch.floats(StreamCode.BYTES / 4);
+    long at = scratch.floats(StreamCode.BYTES / 4);
+    var frame = Job.ofBytes(StreamCode.VECTORS);
     long left = a + 4 * block.a(c.m(), c.k(), 0, false);
     long first = block.b(c.n(), c.k(), 0, true) / c.k();
     for (int r = 0; r < block.rows(); ) {
@@ -55,46 +55,48 @@ final class StreamGemm {
       int strips = block.columns() / strip;
       int rest = block.columns() % strip;
       frame(frame, m, left + 4L * r * c.k(), pitch);
-      if (strips > 0) call(frame, y + r * pitch, first, strip, strips);
-      if (rest > 0) call(frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
+      if (strips > 0) call(at, frame, y + r * pitch, first, strip, strips);
+      if (rest > 0) call(at, frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
       r += m;
     }
   }
 
-  private void frame(long frame, int m, long x, long pitch) {
+  private void frame(Job frame, int m, long x, long pitch) {
     int k = c.k();
     int tail = k % form.unit();
-    Memory.i64(frame + StreamCode.ROWS, m);
-    Memory.i64(frame + StreamCode.X, x);
-    Memory.i64(frame + StreamCode.X_PITCH, 4L * k);
-    Memory.i64(frame + StreamCode.Y_PITCH, pitch);
-    Memory.f32(frame + StreamCode.ALPHA, c.alpha());
-    Memory.i64(frame + StreamCode.ADD, c.y().add() ? 1 : 0);
-    Memory.i64(frame + StreamCode.ROUNDS, k / form.unit());
-    Memory.i64(frame + StreamCode.TAIL, tail);
-    Memory.i64(frame + StreamCode.TAIL_VECTORS, tail / Rows.PARTIALS);
-    Memory.i64(frame + StreamCode.TAIL_MASK, (1 << tail % Rows.PARTIALS) - 1);
+    frame.set(StreamCode.ROWS, m);
+    frame.set(StreamCode.X, x);
+    frame.set(StreamCode.X_PITCH, 4L * k);
+    frame.set(StreamCode.Y_PITCH, pitch);
+    frame.set(StreamCode.ALPHA, Integer.toUnsignedLong(Float.floatToRawIntBits(c.alpha())));
+    frame.set(StreamCode.ADD, c.y().add() ? 1 : 0);
+    frame.set(StreamCode.ROUNDS, k / form.unit());
+    frame.set(StreamCode.TAIL, tail);
+    frame.set(StreamCode.TAIL_VECTORS, tail / Rows.PARTIALS);
+    frame.set(StreamCode.TAIL_MASK, (1 << tail % Rows.PARTIALS) - 1);
   }
 
   /// `strips` strips of `width` rows of b, the first of which has row `row`.
-  private void call(long frame, long y, long row, int width, int strips) {
-    Memory.i64(frame + StreamCode.Y, y);
-    for (int i = 0; i < 4; i++) Memory.u16(frame + StreamCode.Y_MASKS + 2L * i, (short) (i < width ? 1 << i : 0));
-    for (int i = 1; i < 4; i++) Memory.i64(frame + StreamCode.Y_ROW + 8L * (i - 1), 4L * i * strips - 4L * i);
-    Memory.i64(frame + StreamCode.STRIPS, strips);
+  private void call(long at, Job frame, long y, long row, int width, int strips) {
+    frame.set(StreamCode.Y, y);
+    long masks = 0;
+    for (int i = 0; i < width; i++) masks |= 1L << 16 * i + i;
+    frame.set(StreamCode.Y_MASKS, masks);
+    for (int i = 1; i < 4; i++) frame.set(StreamCode.Y_ROW + 8 * (i - 1), 4L * i * strips - 4L * i);
+    frame.set(StreamCode.STRIPS, strips);
     form.bind(frame, c.b(), row, width, strips);
     try {
-      long _ = (long) function.invokeExact(frame);
+      long _ = (long) function.invokeExact(frame.at(at));
     } catch (Throwable t) {
       throw new IllegalStateException("a product of " + form + " failed", t);
     }
   }
 
-  /// Writes where rows of b lie: the first at `address`, in every strip `apart` rows from one another.
-  static void rows(long frame, long address, long pitch, int width, int apart) {
-    Memory.i64(frame + StreamCode.W, address);
-    Memory.i64(frame + StreamCode.W_PITCH, pitch);
-    Memory.i64(frame + StreamCode.AHEAD, AHEAD);
+  /// Sets where rows of b lie: the first at `address`, in every strip `apart` rows from one another.
+  static void rows(Job frame, long address, long pitch, int width, int apart) {
+    frame.set(StreamCode.W, address);
+    frame.set(StreamCode.W_PITCH, pitch);
+    frame.set(StreamCode.AHEAD, AHEAD);
     StreamForm.offsets(frame, StreamCode.W_ROW, width, apart * pitch);
   }
 }

@@ -51,11 +51,6 @@ public final class Memory {
     return ALL.get(ValueLayout.JAVA_LONG_UNALIGNED, address);
   }
 
-  /// Stores an i64.
-  public static void i64(long address, long value) {
-    ALL.set(ValueLayout.JAVA_LONG_UNALIGNED, address, value);
-  }
-
   /// The byte at an address, unsigned.
   public static int u8(long address) {
     return ALL.get(ValueLayout.JAVA_BYTE, address) & 0xff;

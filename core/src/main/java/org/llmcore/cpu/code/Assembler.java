@@ -683,6 +683,11 @@ public final class Assembler {
     e.u8(half);
   }
 
+  public void vextractf64x4(Mem d, Vec s, int half) {
+    e.evex(3, 1, 1, 0x1b, s, s.index(), 0, d, 32);
+    e.u8(half);
+  }
+
   /// a with 256 bits of b as its half.
   public void vinsertf64x4(Vec d, Vec a, Vec b, int half) {
     e.evex(3, 1, 1, 0x1a, d, d.index(), a.index(), b.index());

@@ -4,6 +4,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
+import org.llmcore.host.Linux;
+
 /// What this processor can do and the system lets it (CPUID leaves 7 and 1Dh, XCR0; Intel SDM vol. 1, 13.3 and 18.3).
 ///
 /// @param avx512 the subsets F, BW, DQ and VL together: what the kernels of `avx512` need
@@ -13,8 +15,6 @@ import java.lang.foreign.ValueLayout;
 public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean amx) {
   private static final CpuFeatures HERE = detect();
 
-  private static final int ARCH_PRCTL = 158;
-  private static final int REQUEST_PERMISSION = 0x1023;
   private static final int TILE_DATA = 18;
 
   /// Of this machine; nothing where machine code cannot run.
@@ -34,11 +34,7 @@ public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean am
         vectors && bits(leaf7[1], 16, 17, 30, 31),
         vectors && bits(leaf7[2], 11),
         vectors && bits(leaf71[0], 5),
-        tiles && bits(leaf7[3], 22, 24, 25) && permitted());
-  }
-
-  private static boolean permitted() {
-    return MachineCode.system(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA, 0, 0, 0, 0) == 0;
+        tiles && bits(leaf7[3], 22, 24, 25) && Linux.permitComponent(TILE_DATA));
   }
 
   private static boolean bits(int register, int... places) {

@@ -7,24 +7,15 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.Arrays;
-import java.util.Locale;
+
+import org.llmcore.host.Linux;
 
 /// Functions made of bytes: pages are written, then made executable and never both (W^X), and live as long as the process.
 ///
-/// The operating system is asked through `syscall`, so this works on Linux on x86-64; elsewhere, and where a hardened kernel
-/// refuses executable pages, `allowed` is false and the engine runs on the Vector API.
+/// Runs on Linux on x86-64; elsewhere, and where a hardened kernel refuses executable pages, `allowed` is false and the engine
+/// runs on the Vector API.
 public final class MachineCode {
-  private static final int MMAP = 9;
-  private static final int MPROTECT = 10;
-  private static final int READ = 1;
-  private static final int WRITE = 2;
-  private static final int EXECUTE = 4;
-  private static final int PRIVATE_ANONYMOUS = 0x22;
   private static final long PAGE = 4096;
-
-  private static final boolean LINUX =
-      System.getProperty("os.name").toLowerCase(Locale.ROOT).contains("linux") && System.getProperty("os.arch").equals("amd64");
-  private static final MethodHandle SYSCALL = LINUX ? systemCall() : null;
 
   private MachineCode() {}
 
@@ -35,7 +26,7 @@ public final class MachineCode {
 
   /// One function that returns its argument was made and run.
   private static final class Trial {
-    static final boolean WORKS = LINUX && works();
+    static final boolean WORKS = Linux.here() && works();
 
     private static boolean works() {
       var a = new Assembler();
@@ -74,30 +65,10 @@ public final class MachineCode {
 
   private static long pages(byte[] bytes) {
     long size = (bytes.length + PAGE - 1) / PAGE * PAGE;
-    long address = system(MMAP, 0, size, READ | WRITE, PRIVATE_ANONYMOUS, -1, 0);
+    long address = Linux.map(size);
     if (address == -1) throw new IllegalStateException("the system gives no memory for %d bytes of code".formatted(size));
     MemorySegment.copy(bytes, 0, MemorySegment.ofAddress(address).reinterpret(size), ValueLayout.JAVA_BYTE, 0, bytes.length);
-    if (system(MPROTECT, address, size, READ | EXECUTE, 0, 0, 0) != 0) {
-      throw new IllegalStateException("the system refuses executable memory");
-    }
+    if (!Linux.executable(address, size)) throw new IllegalStateException("the system refuses executable memory");
     return address;
-  }
-
-  /// A system call of Linux; −1 for a failure.
-  static long system(long number, long a, long b, long c, long d, long e, long f) {
-    try {
-      return (long) SYSCALL.invokeExact(number, a, b, c, d, e, f);
-    } catch (Throwable t) {
-      throw new IllegalStateException("system call " + number + " failed", t);
-    }
-  }
-
-  private static MethodHandle systemCall() {
-    var linker = Linker.nativeLinker();
-    var parameters = new MemoryLayout[7];
-    Arrays.fill(parameters, ValueLayout.JAVA_LONG);
-    return linker.downcallHandle(
-        linker.defaultLookup().findOrThrow("syscall"), FunctionDescriptor.of(ValueLayout.JAVA_LONG, parameters),
-        Linker.Option.firstVariadicArg(1));
   }
 }

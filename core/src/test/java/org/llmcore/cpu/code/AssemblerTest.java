@@ -179,6 +179,7 @@ class AssemblerTest {
           of("vpshufb zmm1, zmm2, zmm3", a -> a.vpshufb(zmm(1), zmm(2), zmm(3))),
           of("vextractf32x4 xmm1, zmm2, 3", a -> a.vextractf32x4(xmm(1), zmm(2), 3)),
           of("vextractf64x4 ymm17, zmm2, 1", a -> a.vextractf64x4(ymm(17), zmm(2), 1)),
+          of("vextractf64x4 [rsi+32], zmm2, 1", a -> a.vextractf64x4(RSI.at(32), zmm(2), 1)),
           of("vinsertf64x4 zmm1, zmm2, ymm19, 1", a -> a.vinsertf64x4(zmm(1), zmm(2), ymm(19), 1)),
           of("vinsertf32x4 zmm1, zmm2, [rsi+16], 2", a -> a.vinsertf32x4(zmm(1), zmm(2), RSI.at(16), 2)),
           of("vzeroupper", Assembler::vzeroupper),
