@@ -2,6 +2,7 @@ package org.llmcore.bench;
 
 import java.lang.invoke.MethodHandle;
 import java.lang.management.ManagementFactory;
+import java.util.Arrays;
 
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
@@ -18,7 +19,7 @@ final class Bandwidth implements AutoCloseable {
   private static final long BYTES = 1L << 30;
   private static final MethodHandle READ = read();
 
-  private final Region region = Region.growing("bandwidth");
+  private final Region region = Region.fixed("bandwidth", BYTES);
   private final long address = region.carve(DType.U8, Shape.of((int) BYTES)).address();
   private final int threads;
 
@@ -40,7 +41,7 @@ final class Bandwidth implements AutoCloseable {
   }
 
   /// Bytes per nanosecond of one pass over `bytes` per thread, from a place that moves with `turn`.
-  double measure(long bytes, int turn) throws InterruptedException {
+  double measure(long bytes, int turn) {
     long share = BYTES / threads;
     long from = turn * bytes % (share - bytes + 1) / 64 * 64;
     var team = new Thread[threads - 1];
@@ -50,13 +51,31 @@ final class Bandwidth implements AutoCloseable {
     }
     long start = now(threads);
     pass(address + from, bytes);
-    for (var t : team) t.join();
+    for (var t : team) join(t);
     return (double) bytes * threads / (now(threads) - start);
   }
 
   /// Nanoseconds: of one thread's own clock, so that neighbours on the machine do not count, else of the wall's.
   static long now(int threads) {
     return threads == 1 ? ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() : System.nanoTime();
+  }
+
+  private static void join(Thread t) {
+    try {
+      t.join();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// The median of several passes.
+  static double median(int threads) {
+    try (var memory = new Bandwidth(threads)) {
+      var all = new double[15];
+      for (int i = 0; i < all.length; i++) all[i] = memory.measure(BYTES / threads / 4, i);
+      Arrays.sort(all);
+      return all[all.length / 2];
+    }
   }
 
   private static void pass(long at, long bytes) {

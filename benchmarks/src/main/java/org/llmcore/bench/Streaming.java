@@ -31,7 +31,7 @@ import org.llmcore.tensor.Tensor;
 /// in GB/s of W's bytes and as a share of the best reading: neighbours on the machine only ever make both slower.
 final class Streaming {
   private static final int[][] SHAPES = {{2048, 2048}, {5632, 2048}, {32000, 2048}, {4096, 4096}};
-  private static final long COLD = Long.getLong("cold", 300) << 20; // more than a last-level cache
+  private static final long COLD = 300L << 20; // more than a last-level cache
   private static final int TURNS = Integer.getInteger("turns", 60);
   private static final int THREADS = Integer.getInteger("threads", 2);
 
@@ -112,7 +112,7 @@ final class Streaming {
     return new Form(name, copies, bytes);
   }
 
-  public static void main(String[] args) throws InterruptedException {
+  public static void main(String[] args) {
     int m = args.length > 0 ? Integer.parseInt(args[0]) : 1;
     int[][] shapes = args.length < 2 ? SHAPES : Arrays.stream(args).skip(1).map(s -> Arrays.stream(s.split(",")).mapToInt(Integer::parseInt).toArray()).toArray(int[][]::new);
     String only = System.getProperty("form", "");
@@ -126,12 +126,12 @@ final class Streaming {
     }
   }
 
-  private static void compare(int[] shape, Form f, CpuDevice emitted, CpuDevice vector, Bandwidth memory) throws InterruptedException {
+  private static void compare(int[] shape, Form f, CpuDevice emitted, CpuDevice vector, Bandwidth memory) {
     double read = 0;
     double fast = 0;
     double slow = 0;
     for (int turn = 0; turn < TURNS; turn++) {
-      if (!Boolean.getBoolean("warm")) read = Math.max(read, memory.measure(Math.clamp(f.bytes, 8 << 20, 128 << 20), turn));
+      read = Math.max(read, memory.measure(Math.clamp(f.bytes, 8 << 20, 128 << 20), turn));
       fast = Math.max(fast, rate(emitted, f, turn));
       if (turn % 2 == 0) slow = Math.max(slow, rate(vector, f, turn));
     }

@@ -11,7 +11,7 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
-/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`.
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`.
 ///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {

@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import java.util.Arrays;
+
 import org.llmcore.cpu.code.Vec;
 
 import static org.llmcore.cpu.code.Gpr.R12;
@@ -52,7 +54,7 @@ sealed interface StreamForm permits DenseStream, GroupedStream, Nf4Stream, Block
   /// 16 times the same.
   static int[] all(int value) {
     var values = new int[16];
-    java.util.Arrays.fill(values, value);
+    Arrays.fill(values, value);
     return values;
   }
 

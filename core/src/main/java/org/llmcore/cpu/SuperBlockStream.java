@@ -1,5 +1,6 @@
 package org.llmcore.cpu;
 
+import org.llmcore.cpu.code.Vec;
 import org.llmcore.tensor.BlockType;
 
 import static org.llmcore.cpu.StreamForm.z;
@@ -116,7 +117,7 @@ record SuperBlockStream(BlockType type) implements StreamForm {
     }
   }
 
-  private static void shift(StreamCode s, org.llmcore.cpu.code.Vec to, org.llmcore.cpu.code.Vec from, int left) {
+  private static void shift(StreamCode s, Vec to, Vec from, int left) {
     if (left > 0) s.a.vpslld(to, from, left);
     else if (left < 0) s.a.vpsrld(to, from, -left);
     else s.a.vmovaps(to, from);

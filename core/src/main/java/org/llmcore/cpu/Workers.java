@@ -38,7 +38,7 @@ final class Workers implements AutoCloseable {
         try {
           one(task, i, own);
         } catch (RuntimeException | Error e) {
-          failure = e;
+          if (failure == null) failure = e;
           finished += Math.max(0, tasks - next.getAndSet(tasks)); // nobody begins the rest
         }
         done.addAndGet(finished);
