@@ -28,7 +28,8 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
-/// One decode step at batch 1 with 128 tokens in the cache, logits included. Time per token.
+/// One decode step at batch 1 with 128 tokens in the cache, logits included. Time per token; `Main` adds GB/s of weights and the
+/// share of what memory gives.
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -36,7 +37,7 @@ import org.llmcore.tensor.Tensor;
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 5, time = 2)
 public class DecodeBenchmark {
-  @Param({"small", "15M"})
+  @Param({"small", "15M", "110M"})
   public String shape;
 
   @Param({"F32", "BF16"})
@@ -71,6 +72,14 @@ public class DecodeBenchmark {
     var at = cache.append(p, List.of(sequence), new int[] {1});
     var tokens = new Tokens(Tokens.upload(p, 7), Tokens.upload(p, 128), at.starts());
     return model.logits(p, model.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>()));
+  }
+
+  /// Bytes of weights that a token reads: all but the embedding's other rows.
+  static double bytes(String shape, DType weights) {
+    var c = Shapes.of(shape).config();
+    double attention = 2.0 * c.hidden() * c.headDim() * (c.heads() + c.kvHeads());
+    double block = attention + 3.0 * c.hidden() * c.intermediate() + 2 * c.hidden();
+    return weights.bytes() * (c.layers() * block + c.hidden() + (double) c.vocabulary() * c.hidden());
   }
 
   @TearDown

@@ -14,6 +14,9 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 
+import org.llmcore.flags.Flags;
+import org.llmcore.tensor.DType;
+
 /// Runs benchmarks and keeps their history.
 ///
 ///     java … -jar benchmarks.jar [any JMH option]     runs, prints, appends to benchmarks/history.jsonl
@@ -43,7 +46,16 @@ public final class Main {
     var lines = new ArrayList<History>();
     for (var result : new Runner(options).run()) lines.add(line(result));
     History.append(HISTORY, lines);
-    for (var h : lines) System.out.printf("%-60s %10.1f %s %10.1f %s%n", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
+    double memory = lines.stream().anyMatch(Main::streams) ? Bandwidth.median(Flags.threads()) : 0;
+    for (var h : lines) {
+      System.out.printf("%-60s %10.1f %s %10.1f %s", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
+      System.out.printf(streams(h) ? ", %.0f %% of the %.1f GB/s that memory gives%n" : "%n", 100 * h.rate() / memory, memory);
+    }
+  }
+
+  /// Whether a line's GB/s are of weights that come from memory.
+  private static boolean streams(History h) {
+    return h.name().startsWith("DecodeBenchmark") || h.name().startsWith("QuantBenchmark.product");
   }
 
   private static History line(RunResult result) throws IOException {
@@ -60,6 +72,10 @@ public final class Main {
       boolean flops = OperatorBenchmark.flops(kernel) > 0;
       rate = (flops ? OperatorBenchmark.flops(kernel) : OperatorBenchmark.bytes(kernel)) / (median * 1e3);
       rateUnit = flops ? "GFLOP/s" : "GB/s";
+    }
+    if (parameters.getParam("weights") != null) {
+      rate = DecodeBenchmark.bytes(parameters.getParam("shape"), DType.valueOf(parameters.getParam("weights"))) / (median * 1e3);
+      rateUnit = "GB/s";
     }
     if (parameters.getParam("form") != null) {
       rate = QuantBenchmark.bytes(QuantBenchmark.Form.valueOf(parameters.getParam("form"))) / (median * 1e3);

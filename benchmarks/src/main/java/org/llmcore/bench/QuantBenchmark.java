@@ -34,7 +34,8 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// Products of 1 and 128 rows with a weight matrix (4096, 4096), forward and backward, in every form of few bits and dense beside
-/// them; NF4 encoding and decoding of that matrix. `Main` adds GB/s of the weights' bytes.
+/// them; NF4 encoding and decoding of that matrix. `Main` adds GB/s of the weights' bytes and,
+/// for the product, the share of what memory gives (a matrix that a cache holds may exceed it: `Streaming` avoids that).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)

@@ -11,8 +11,8 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
-/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`; on AMX, `AmxGemm` that of all three for
-/// two bf16 operands, in the order of sums of the processor.
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`; on
+/// AMX, `AmxGemm` that of all for two bf16 operands, in the order of sums of the processor.
 ///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
@@ -45,7 +45,8 @@ final class MatMulCpu {
     }
     long a = floats(lanes, workers, c.a(), c.k(), shared);
     if (few) {
-      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), new DotGemm(lanes, c, a)::run);
+      var stream = StreamGemm.of(lanes, c, a).<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, a)::run);
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), stream);
     } else {
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);

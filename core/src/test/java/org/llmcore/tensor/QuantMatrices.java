@@ -34,7 +34,7 @@ public final class QuantMatrices {
   public static List<Form> forms() {
     var forms = new ArrayList<Form>();
     for (int bits : new int[] {2, 3, 4, 8}) {
-      for (int group : new int[] {-1, 16, 32, 5}) {
+      for (int group : new int[] {-1, 16, 32, 5, 128}) {
         var scales = group == 32 ? DType.F32 : DType.F16;
         forms.add(new Form(bits + " bits, group " + group, 1, (region, m, n, random) -> grouped(region, m, n, random, bits, group, scales, false)));
       }

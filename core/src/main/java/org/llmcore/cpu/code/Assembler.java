@@ -276,6 +276,11 @@ public final class Assembler {
     e.vex(1, 0, 0, 0, 0x93, d.ordinal(), 0, k);
   }
 
+  /// 16 bits of memory into k.
+  public void kmovw(int k, Mem s) {
+    e.vex(1, 0, 0, 0, 0x90, k, 0, s);
+  }
+
   public void knotw(int d, int s) {
     e.vex(1, 0, 0, 0, 0x44, d, 0, s);
   }
@@ -419,6 +424,15 @@ public final class Assembler {
   /// d −= a·b.
   public void vfnmadd231ps(Vec d, Vec a, Vec b) {
     e.evex(2, 1, 0, 0xbc, d, d.index(), a.index(), b.index());
+  }
+
+  /// d = a·b − d.
+  public void vfmsub231ps(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 0, 0xba, d, d.index(), a.index(), b.index());
+  }
+
+  public void vfmsub231ps(Vec d, Vec a, Mem b) {
+    e.evex(2, 1, 0, 0xba, d, d.index(), a.index(), b, d.bytes());
   }
 
   /// k = a ⋛ b by predicate: 0 equal, 1 less, 2 less or equal, 3 unordered, 13 greater or equal, 14 greater.

@@ -1,0 +1,46 @@
+package org.llmcore.cpu;
+
+import org.llmcore.tensor.DType;
+
+/// Dense rows of W in f32, bf16 (the upper half of an f32) or f16, 64 columns a round.
+record DenseStream(DType dtype) implements StreamForm {
+  @Override
+  public int unit() {
+    return 64;
+  }
+
+  @Override
+  public int bytes() {
+    return 64 * dtype.bytes();
+  }
+
+  @Override
+  public boolean ragged() {
+    return true;
+  }
+
+  @Override
+  public void row(StreamCode s, int r) {
+    for (int v = 0; v < 4; v++) {
+      s.vector(v);
+      var to = StreamForm.z(24 + v);
+      var from = s.w(r, 16 * dtype.bytes() * v);
+      switch (dtype) {
+        case BF16 -> {
+          s.a.vpmovzxwd(s.masked(to), from);
+          s.a.vpslld(to, to, 16);
+        }
+        case F16 -> s.a.vcvtph2ps(s.masked(to), from);
+        default -> s.a.vmovups(s.masked(to), from);
+      }
+      s.use(r, v, to);
+    }
+  }
+
+  @Override
+  public void bind(Job frame, Right b, long row, int width, int apart) {
+    var t = ((Right.Dense) b).t();
+    int k = t.dim(t.shape().rank() - 1);
+    StreamGemm.rows(frame, t.address() + row * k * dtype.bytes(), (long) k * dtype.bytes(), width, apart);
+  }
+}

@@ -1,0 +1,102 @@
+package org.llmcore.cpu;
+
+import java.lang.invoke.MethodHandle;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+
+import org.llmcore.tensor.BlockType;
+import org.llmcore.tensor.DType;
+
+/// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
+/// `DotGemm`, which does what this does not (`of`).
+final class StreamGemm {
+  private static final int AHEAD = 2048; // bytes to fetch ahead in every stream
+
+  /// Functions by form, written at first use; they live as long as the process.
+  private static final ConcurrentHashMap<StreamForm, MethodHandle> FUNCTIONS = new ConcurrentHashMap<>();
+
+  private final Gemm c;
+  private final long a;
+  private final StreamForm form;
+  private final MethodHandle function;
+
+  private StreamGemm(Gemm c, long a, StreamForm form) {
+    this.c = c;
+    this.a = a;
+    this.form = form;
+    function = FUNCTIONS.computeIfAbsent(form, StreamCode::of);
+  }
+
+  /// The code for this product, if there is some.
+  /// @param a the left operand as f32
+  static Optional<StreamGemm> of(Lanes lanes, Gemm c, long a) {
+    if (!lanes.emitted() || c.k() == 0) return Optional.empty();
+    return form(c.b()).map(f -> new StreamGemm(c, a, f));
+  }
+
+  private static Optional<StreamForm> form(Right b) {
+    return switch (b) {
+      case Right.Dense d -> Optional.of(new DenseStream(d.t().dtype()));
+      case GroupedRight g -> GroupedStream.handles(g) ? Optional.of(new GroupedStream(g.bits(), g.scaleType())) : Optional.empty();
+      case Nf4Right f -> Nf4Stream.handles(f) ? Optional.of(new Nf4Stream(f.nested())) : Optional.empty();
+      case BlocksRight q -> Optional.of(q.w().type().weights() == BlockType.Q4_K.weights() ? new SuperBlockStream(q.w().type()) : new BlockStream(q.w().type()));
+    };
+  }
+
+  /// One block, into f32 memory whose rows are `pitch` bytes apart.
+  void run(Block block, long y, long pitch, Scratch scratch) {
+    long at = scratch.floats(StreamCode.BYTES / 4);
+    var frame = Job.ofBytes(StreamCode.VECTORS);
+    long left = a + 4 * block.a(c.m(), c.k(), 0, false);
+    long first = block.b(c.n(), c.k(), 0, true) / c.k();
+    for (int r = 0; r < block.rows(); ) {
+      int m = StreamCode.take(block.rows() - r);
+      int strip = StreamCode.rows(m);
+      int strips = block.columns() / strip;
+      int rest = block.columns() % strip;
+      frame(frame, m, left + 4L * r * c.k(), pitch);
+      if (strips > 0) call(at, frame, y + r * pitch, first, strip, strips);
+      if (rest > 0) call(at, frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
+      r += m;
+    }
+  }
+
+  private void frame(Job frame, int m, long x, long pitch) {
+    int k = c.k();
+    int tail = k % form.unit();
+    frame.set(StreamCode.ROWS, m);
+    frame.set(StreamCode.X, x);
+    frame.set(StreamCode.X_PITCH, 4L * k);
+    frame.set(StreamCode.Y_PITCH, pitch);
+    frame.set(StreamCode.ALPHA, Integer.toUnsignedLong(Float.floatToRawIntBits(c.alpha())));
+    frame.set(StreamCode.ADD, c.y().add() ? 1 : 0);
+    frame.set(StreamCode.ROUNDS, k / form.unit());
+    frame.set(StreamCode.TAIL, tail);
+    frame.set(StreamCode.TAIL_VECTORS, tail / Rows.PARTIALS);
+    frame.set(StreamCode.TAIL_MASK, (1 << tail % Rows.PARTIALS) - 1);
+  }
+
+  /// `strips` strips of `width` rows of b, the first of which has row `row`.
+  private void call(long at, Job frame, long y, long row, int width, int strips) {
+    frame.set(StreamCode.Y, y);
+    long masks = 0;
+    for (int i = 0; i < width; i++) masks |= 1L << 16 * i + i;
+    frame.set(StreamCode.Y_MASKS, masks);
+    for (int i = 1; i < 4; i++) frame.set(StreamCode.Y_ROW + 8 * (i - 1), 4L * i * strips - 4L * i);
+    frame.set(StreamCode.STRIPS, strips);
+    form.bind(frame, c.b(), row, width, strips);
+    try {
+      long _ = (long) function.invokeExact(frame.at(at));
+    } catch (Throwable t) {
+      throw new IllegalStateException("a product of " + form + " failed", t);
+    }
+  }
+
+  /// Sets where rows of b lie: the first at `address`, in every strip `apart` rows from one another.
+  static void rows(Job frame, long address, long pitch, int width, int apart) {
+    frame.set(StreamCode.W, address);
+    frame.set(StreamCode.W_PITCH, pitch);
+    frame.set(StreamCode.AHEAD, AHEAD);
+    StreamForm.offsets(frame, StreamCode.W_ROW, width, apart * pitch);
+  }
+}
