@@ -30,9 +30,15 @@ public final class BlockCodes {
   public static byte[] encode(BlockType type, float[] x, int n) {
     if (!made(type)) throw new IllegalArgumentException("blocks of " + type + " are not made, only Q8_0, Q4_0 and Q4_K");
     if (n % type.weights() != 0) throw new IllegalArgumentException(n + " weights are no whole number of " + type + " blocks");
+    for (int i = 0; i < n; i++) if (!Float.isFinite(x[i])) throw new ArithmeticException("a weight is " + x[i]);
     int blocks = n / type.weights();
     var out = new byte[Math.multiplyExact(blocks, type.bytes())];
     IntStream.range(0, blocks).parallel().forEach(b -> block(type, x, b * type.weights(), out, b * type.bytes()));
+    for (int at = 0; at < out.length; at += type.bytes()) {
+      for (int s = at; s <= at + (type == BlockType.Q4_K ? 2 : 0); s += 2) {
+        if ((out[s + 1] & 0x7c) == 0x7c) throw new ArithmeticException("a scale is too large for f16, which ends at 65504");
+      }
+    }
     return out;
   }
 
@@ -40,7 +46,6 @@ public final class BlockCodes {
     float largest = 0;
     float signed = x[from];
     for (int i = from; i < from + type.weights(); i++) {
-      if (!Float.isFinite(x[i])) throw new ArithmeticException("a weight is " + x[i]);
       if (Math.abs(x[i]) > largest) {
         largest = Math.abs(x[i]);
         signed = x[i];
@@ -82,14 +87,11 @@ public final class BlockCodes {
     return v < 0 ? -rounded : rounded;
   }
 
-  /// Stores an f16.
-  /// @throws ArithmeticException if it would be infinite
+  /// Stores an f16 and gives back what it is worth.
   static float half(float d, byte[] out, int at) {
     short bits = Float.floatToFloat16(d);
-    float stored = Float.float16ToFloat(bits);
-    if (Float.isInfinite(stored)) throw new ArithmeticException("a scale is " + d + ", too large for f16");
     out[at] = (byte) bits;
     out[at + 1] = (byte) (bits >> 8);
-    return stored;
+    return Float.float16ToFloat(bits);
   }
 }

@@ -10,7 +10,7 @@ package org.llmcore.quant;
 /// 2. d = greatest scale / 63, dmin = greatest minimum / 63, as f16; scales and minima to the nearest multiple.
 /// 3. A run whose error a neighbouring multiple (±1 of either) lowers takes that: rounding the two apart is not always best together.
 ///
-/// Step 3 starts from what step 2 gives, so it makes no run worse.
+/// Steps 1 and 2 are the published search, and step 3 starts from what they give: no run is worse than by it.
 final class GridK {
   private static final int RUNS = 8;
   private static final int RUN = 32;
@@ -69,10 +69,11 @@ final class GridK {
     }
     if (high == low) return new Grid(0, -low);
     var best = new Grid((high - low) / TOP, -low);
-    double least = error(x, from, w, best);
+    double least = error(x, from, w, best, best);
     for (int k = 0; k <= STEPS; k++) {
-      var fitted = fit(x, from, w, new Grid((high - low) / (TOP - 1 + 0.1 * k), -low));
-      double e = error(x, from, w, fitted);
+      var even = new Grid((high - low) / (TOP - 1 + 0.1 * k), -low);
+      var fitted = fit(x, from, w, even);
+      double e = error(x, from, w, even, fitted);
       if (e < least) {
         least = e;
         best = fitted;
@@ -102,10 +103,11 @@ final class GridK {
     return min < 0 ? new Grid(Math.max(0, sqx / sqq), 0) : new Grid(Math.max(0, (sw * sqx - sx * sq) / determinant), min);
   }
 
-  private static double error(float[] x, int from, double[] w, Grid g) {
+  /// Error of a grid with the codes that another gives.
+  private static double error(float[] x, int from, double[] w, Grid coded, Grid g) {
     double sum = 0;
     for (int i = 0; i < RUN; i++) {
-      double e = g.scale * g.code(x[from + i]) - g.min - x[from + i];
+      double e = g.scale * coded.code(x[from + i]) - g.min - x[from + i];
       sum += w[i] * e * e;
     }
     return sum;
@@ -114,10 +116,12 @@ final class GridK {
   /// The best of `scale` and `min` and their neighbours, as scale·64 + min.
   private static int near(float[] x, int from, double[] w, double d, double dmin, int scale, int min) {
     int best = scale << 6 | min;
-    double least = error(x, from, w, new Grid(d * scale, dmin * min));
+    var start = new Grid(d * scale, dmin * min);
+    double least = error(x, from, w, start, start);
     for (int s = Math.max(0, scale - 1); s <= Math.min(MOST, scale + 1); s++) {
       for (int m = Math.max(0, min - 1); m <= Math.min(MOST, min + 1); m++) {
-        double e = error(x, from, w, new Grid(d * s, dmin * m));
+        var g = new Grid(d * s, dmin * m);
+        double e = error(x, from, w, g, g);
         if (e < least) {
           least = e;
           best = s << 6 | m;
