@@ -24,9 +24,9 @@ import org.llmcore.train.Embedded;
 @Command(
     name = "convert",
     description = {
-      "Writes a model in another format: a Hugging Face folder (also GPTQ's), a GGUF file or a llama2.c checkpoint becomes any of",
-      "the three. Tensors are streamed; a few rows are in memory at a time. Before the result appears under its name, every weight",
-      "is read back, the tokenizers are compared, and both models are run: without --dtype every bit must agree.",
+      "Writes a model in another format: a Hugging Face folder (also GPTQ's), a GGUF file or a llama2.c checkpoint becomes any",
+      "of the three. Tensors are streamed; a few rows are in memory at a time. Before the result appears under its name, every",
+      "weight is read back, the tokenizers are compared, and both models are run: without --dtype every bit must agree.",
       "GPTQ's codes are dequantized, exactly; into GGUF symmetric ones of 4 and 8 bits go as they are, as Q4_0 and Q8_0."
     },
     footer = {
@@ -43,25 +43,30 @@ final class Convert implements Callable<Integer> {
 
   @ParentCommand private Main main;
 
-  @Option(names = "--from", required = true, paramLabel = "PATH", description = "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
+  @Option(names = "--from", required = true, paramLabel = "PATH", description =
+      "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
   private String from;
 
   @Option(names = {"--to", "-o", "--out"}, required = true, paramLabel = "PATH", description = "what to write; must not exist")
   private Path to;
 
-  @Option(names = "--format", paramLabel = "F", description = "hf, gguf or llama2c (default: as the name ends, .gguf or .bin; else hf)")
+  @Option(names = "--format", paramLabel = "F", description =
+      "hf, gguf or llama2c (default: as the name ends, .gguf or .bin; else hf)")
   private Optional<String> format = Optional.empty();
 
   @Option(names = "--dtype", paramLabel = "T", description = "f32, bf16, f16, q8_0, q4_0 or q4_k (default: what loses nothing)")
   private Optional<String> dtype = Optional.empty();
 
-  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description = "tokenizer file or folder, if it is not with the model")
+  @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description =
+      "tokenizer file or folder, if it is not with the model")
   private Optional<String> tokenizer = Optional.empty();
 
-  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter to add to the weights; the model is then held in memory, in f32")
+  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description =
+      "LoRA adapter to add to the weights; the model is then held in memory, in f32")
   private Optional<Path> adapter = Optional.empty();
 
-  @Option(names = "--check", paramLabel = "TEXT", description = "text to run both models on (default: ids from all over the vocabulary), or none: nothing is read back")
+  @Option(names = "--check", paramLabel = "TEXT", description =
+      "text to run both models on (default: ids from all over the vocabulary), or none: nothing is read back")
   private Optional<String> check = Optional.empty();
 
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
@@ -76,7 +81,8 @@ final class Convert implements Callable<Integer> {
   public Integer call() {
     var console = main.console();
     var stop = new Interrupt();
-    var wanted = new Conversion(Embedded.path(from), to, format.map(Format::parse).orElseGet(() -> Format.of(to)), dtype.map(Conversion::dtype),
+    var wanted = new Conversion(Embedded.path(from), to, format.map(Format::parse).orElseGet(() -> Format.of(to)),
+        dtype.map(Conversion::dtype),
         tokenizer.map(Embedded::path), adapter, Conversion.Check.NONE);
     try (var device = Devices.open(threads.orElseGet(Flags::threads)); var screen = new Screen(console, stop)) {
       show(console, wanted.with(checked(wanted, console)).run(device, screen), screen);
@@ -105,18 +111,23 @@ final class Convert implements Callable<Integer> {
     screen.close();
     r.notes().forEach(n -> console.say("note: " + n.replace("\n  ---> ", "; ")));
     if (!console.json()) {
-      console.print(String.format(Locale.ROOT, "%s: %,d bytes, %d tensors as %s, from a %s%n", to, r.bytes(), r.tensors(), r.types(), r.source()));
+      console.print(String.format(Locale.ROOT, "%s: %,d bytes, %d tensors as %s, from a %s%n", to, r.bytes(), r.tensors(),
+          r.types(), r.source()));
       r.tokenizer().ifPresent(t -> console.print(t + ": its tokenizer\n"));
-      r.merge().ifPresent(m -> console.print(String.format(Locale.ROOT, "merging the adapter changed logits by at most %.2g%n", m)));
+      r.merge().ifPresent(m -> console.print(String.format(Locale.ROOT, "merging the adapter changed logits by at most %.2g%n",
+          m)));
       console.print((r.lost().isEmpty() ? "not checked" : r.lost().get() == 0 ? "every weight agrees, bit for bit"
-          : String.format(Locale.ROOT, "weights lost at most %.2g of a matrix", r.lost().get())) + r.logits().map(Convert::words).orElse("") + "\n");
+          : String.format(Locale.ROOT, "weights lost at most %.2g of a matrix", r.lost().get())) + r.logits().map(Convert::words)
+              .orElse("") + "\n");
     }
     console.object(object(r));
   }
 
   private static String words(Agreement a) {
     if (a.difference() == 0) return String.format(Locale.ROOT, "; so do the logits of %d tokens", a.tokens());
-    return String.format(Locale.ROOT, "; logits differ by at most %.2g (largest %.3g, allowed %.2g); likeliest token the same %d of %d times", a.difference(), a.largest(),
+    return String.format(Locale.ROOT,
+        "; logits differ by at most %.2g (largest %.3g, allowed %.2g); likeliest token the same %d of %d times", a.difference(),
+        a.largest(),
         a.bound(), a.same(), a.tokens());
   }
 

@@ -40,9 +40,11 @@ class ConvertTest {
   void everyFormatOpensAfterwards() throws IOException {
     assertThat(session.run("convert", "--from", model, "--to", folder.resolve("a.gguf"))).as(session.err()).isZero();
     assertThat(session.out()).contains("every weight agrees, bit for bit", "so do the logits of 16 tokens");
-    assertThat(session.run("convert", "--from", folder.resolve("a.gguf"), "--to", folder.resolve("b.bin"))).as(session.err()).isZero();
+    assertThat(session.run("convert", "--from", folder.resolve("a.gguf"), "--to", folder.resolve("b.bin"))).as(session.err())
+        .isZero();
     assertThat(session.out()).contains("b-tokenizer.bin");
-    assertThat(session.run("convert", "--from", folder.resolve("b.bin"), "--tokenizer", folder.resolve("b-tokenizer.bin"), "--to", folder.resolve("c"))).as(session.err()).isZero();
+    assertThat(session.run("convert", "--from", folder.resolve("b.bin"), "--tokenizer", folder.resolve("b-tokenizer.bin"), "--to",
+        folder.resolve("c"))).as(session.err()).isZero();
     assertThat(folder.resolve("c/model.safetensors")).hasSameBinaryContentAs(model.resolve("model.safetensors"));
     assertThat(session.run("generate", "--model", folder.resolve("a.gguf"), "two and", "-n", 4)).as(session.err()).isZero();
     assertThat(session.run("inspect", folder.resolve("a.gguf"))).as(session.err()).isZero();
@@ -51,7 +53,8 @@ class ConvertTest {
 
   @Test
   void whatIsLostIsSaid() throws IOException {
-    assertThat(session.run("--json", "convert", "--from", model, "--to", folder.resolve("a.gguf"), "--dtype", "q8_0", "--check", "two and two are four")).as(session.err()).isZero();
+    assertThat(session.run("--json", "convert", "--from", model, "--to", folder.resolve("a.gguf"), "--dtype", "q8_0", "--check",
+        "two and two are four")).as(session.err()).isZero();
     var o = session.object();
     assertThat(o.get("lossless").asBoolean()).isFalse();
     assertThat(o.get("weights_lost").asDouble()).isBetween(1e-4, 0.023);
@@ -88,20 +91,24 @@ class ConvertTest {
 
   @Test
   void aModelLargerThanTheHeapIsConvertedInAFewRowsAtATime() throws IOException, InterruptedException {
-    var config = new LlamaConfig(300, 768, 3072, 2, 6, 6, 128, 64, 1e-5, 1e4, 1, true, OptionalInt.of(1), List.of(2), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(300, 768, 3072, 2, 6, 6, 128, 64, 1e-5, 1e4, 1, true, OptionalInt.of(1), List.of(2),
+        OptionalInt.empty(), "float32");
     var large = Files.createDirectory(folder.resolve("large"));
     Files.writeString(large.resolve("config.json"), config.toJson());
     Files.copy(model.resolve("tokenizer.model"), large.resolve("tokenizer.model"));
     var parameters = Decoder.carve(config, Region.measuring("weights"), DType.F32, DType.F32, false).parameters().map();
-    var promises = parameters.entrySet().stream().map(e -> SafetensorsStream.Promise.of(e.getKey(), DType.F32, e.getValue().shape().dims())).toList();
+    var promises = parameters.entrySet().stream().map(e ->
+        SafetensorsStream.Promise.of(e.getKey(), DType.F32, e.getValue().shape().dims())).toList();
     SafetensorsStream.write(large.resolve("model.safetensors"), Map.of("format", "pt"), promises, (t, file) -> {
       for (long i = 0; i < t.bytes() / 4; i++) file.f32((i * 7919 % 2003 - 1001) * 1e-4f);
     });
     assertThat(Files.size(large.resolve("model.safetensors"))).isGreaterThan(70L << 20);
     var out = folder.resolve("out");
     var process = new ProcessBuilder(
-        Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx40m", "--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-cp",
-        System.getProperty("java.class.path"), ConvertTest.class.getName(), folder.toString()).redirectOutput(out.toFile()).redirectErrorStream(true).start();
+        Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx40m", "--add-modules", "jdk.incubator.vector",
+            "--enable-native-access=ALL-UNNAMED", "-cp",
+        System.getProperty("java.class.path"), ConvertTest.class.getName(), folder.toString()).redirectOutput(out.toFile())
+            .redirectErrorStream(true).start();
     assertThat(process.waitFor(120, TimeUnit.SECONDS)).isTrue();
     assertThat(process.exitValue()).as(Files.readString(out)).isZero();
     assertThat(Files.size(folder.resolve("large.gguf"))).isBetween(18L << 20, 24L << 20);
@@ -112,7 +119,8 @@ class ConvertTest {
     var check = new Conversion.Check(true, Optional.empty(), Optional.empty());
     try (var device = new CpuDevice(true, 1)) {
       var c = Conversion.of(folder.resolve("large"), folder.resolve("large.gguf"));
-      var few = new Conversion(c.from(), c.to(), c.format(), Optional.of(Conversion.dtype("q8_0")), c.tokenizer(), c.adapter(), check);
+      var few = new Conversion(c.from(), c.to(), c.format(), Optional.of(Conversion.dtype("q8_0")), c.tokenizer(), c.adapter(),
+          check);
       few.run(device, Conversion.Listener.NONE);
     }
     System.exit(0);

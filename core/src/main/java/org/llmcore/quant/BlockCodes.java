@@ -10,9 +10,9 @@ import org.llmcore.tensor.BlockType;
 ///     Q8_0   d = max|x| / 127      q = x·(1/d), nearest, halves away from 0
 ///     Q4_0   d = x_max / −8        q = ⌊x·(1/d) + 8.5⌋, at most 15       x_max: the first x of largest magnitude, with its sign
 ///
-/// d is stored as f16, codes are those of the f32 d. Where 1/d is no f32 number the block is zeros. A weight is then off by at most
+/// d is stored as f16, codes are those of the f32 d. Where 1/d is no f32 number the block is zeros. A weight is off by at most
 ///
-///     d·½ + |q|·(what f16 took from d)        Q4_0: d where 15 was the most (x opposite to x_max, of nearly its size)
+///     d·½ + |q|·(what f16 took from d)        Q4_0: d for an x opposite to x_max and nearly as large
 ///
 /// Cost per weight: a few operations; Q4_K about 500.
 public final class BlockCodes {

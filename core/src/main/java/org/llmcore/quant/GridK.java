@@ -1,14 +1,14 @@
 package org.llmcore.quant;
 
-/// The search for a block of Q4_K: eight runs of 32 weights, each on a grid scale·q − min with q of 0 … 15, scales and minima in
-/// six bits of two f16 numbers. After `ggml-quants.c` (`make_qkx2_quants`), in f64, with a last step that it does not have.
+/// The search for a block of Q4_K: eight runs of 32 weights, each on a grid scale·q − min with q of 0 … 15, scales and minima
+/// in six bits of two f16 numbers. After `ggml-quants.c` (`make_qkx2_quants`), in f64, with a last step that it does not have.
 ///
 ///     error of a run   Σ w·(scale·q − min − x)²        w = √(mean x²) + |x|: large weights matter more
 ///
-/// 1. A run is divided evenly 21 ways, (15 − 1 + 0.1·k) steps between its least (0 at most) and its greatest weight; for the codes of
+/// 1. A run is divided evenly 21 ways, 14 + 0.1·k steps between its least (0 at most) and its greatest weight; for the codes of
 ///    each the best scale and minimum by least squares, min ≥ 0; the way of least error is kept.
 /// 2. d = greatest scale / 63, dmin = greatest minimum / 63, as f16; scales and minima to the nearest multiple.
-/// 3. A run whose error a neighbouring multiple (±1 of either) lowers takes that: rounding the two apart is not always best together.
+/// 3. A run whose error a neighbouring multiple (±1 of either) lowers takes that: the two are rounded together.
 ///
 /// Steps 1 and 2 are the published search, and step 3 starts from what they give: no run is worse than by it.
 final class GridK {

@@ -22,7 +22,8 @@ class BlockCodesTest {
       var m = arena.allocate(bytes.length);
       MemorySegment.copy(MemorySegment.ofArray(bytes), 0, m, 0, bytes.length);
       var out = new float[n];
-      for (int i = 0; i < n; i++) out[i] = type.value(m.address() + (long) (i / type.weights()) * type.bytes(), i % type.weights());
+      for (int i = 0; i < n; i++) out[i] = type.value(m.address() + (long) (i / type.weights()) * type.bytes(),
+          i % type.weights());
       return out;
     }
   }
@@ -43,8 +44,10 @@ class BlockCodesTest {
     // gguf 0.19.0: quantize(((np.arange(32) - 13.25) * 0.37).astype(np.float32))
     var ramp = new float[32];
     for (int i = 0; i < 32; i++) ramp[i] = (float) ((i - 13.25) * 0.37);
-    assertThat(HexFormat.of().formatHex(BlockCodes.encode(BlockType.Q8_0, ramp, 32))).isEqualTo("9f2aa1a8b0b7bec5ccd3dae2e9f0f7fe050d141b222930373f464d545b626a71787f");
-    assertThat(HexFormat.of().formatHex(BlockCodes.encode(BlockType.Q4_0, ramp, 32))).isEqualTo("91ba7e6e6d5d5c5c4b4b3a3a292919180807");
+    assertThat(HexFormat.of().formatHex(BlockCodes.encode(BlockType.Q8_0, ramp, 32)))
+        .isEqualTo("9f2aa1a8b0b7bec5ccd3dae2e9f0f7fe050d141b222930373f464d545b626a71787f");
+    assertThat(HexFormat.of().formatHex(BlockCodes.encode(BlockType.Q4_0, ramp, 32)))
+        .isEqualTo("91ba7e6e6d5d5c5c4b4b3a3a292919180807");
   }
 
   @Test
@@ -73,7 +76,8 @@ class BlockCodesTest {
     spike[77] = -2;
     var kept = roundTrip(type, spike);
     assertThat(kept[77]).isBetween(-2.01f, -1.99f);
-    for (int i = 0; i < 256; i++) if (i != 77) assertThat(Math.abs(kept[i])).as("weight " + i).isLessThanOrEqualTo(2 * 0x1p-10f); // two f16 scales
+    for (int i = 0; i < 256; i++) if (i != 77) assertThat(Math.abs(kept[i])).as("weight " + i)
+        .isLessThanOrEqualTo(2 * 0x1p-10f); // two f16 scales
     var tiny = new float[256];
     Arrays.fill(tiny, 1e-42f);
     for (float v : roundTrip(type, tiny)) assertThat(v == 0).isTrue();
@@ -88,13 +92,17 @@ class BlockCodesTest {
     for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
       var x = new float[256];
       x[200] = bad;
-      assertThatThrownBy(() -> BlockCodes.encode(type, x, 256)).isInstanceOf(ArithmeticException.class).hasMessageContaining("" + bad);
+      assertThatThrownBy(() -> BlockCodes.encode(type, x, 256)).isInstanceOf(ArithmeticException.class)
+          .hasMessageContaining("" + bad);
     }
     var huge = new float[256];
     huge[3] = 1e9f;
-    assertThatThrownBy(() -> BlockCodes.encode(type, huge, 256)).isInstanceOf(ArithmeticException.class).hasMessageContaining("too large for f16");
-    assertThatThrownBy(() -> BlockCodes.encode(type, huge, 100)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("100");
-    assertThatThrownBy(() -> BlockCodes.encode(BlockType.Q6_K, huge, 256)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("Q6_K");
+    assertThatThrownBy(() -> BlockCodes.encode(type, huge, 256)).isInstanceOf(ArithmeticException.class)
+        .hasMessageContaining("too large for f16");
+    assertThatThrownBy(() -> BlockCodes.encode(type, huge, 100)).isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("100");
+    assertThatThrownBy(() -> BlockCodes.encode(BlockType.Q6_K, huge, 256)).isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("Q6_K");
   }
 
   @Test
@@ -160,7 +168,8 @@ class BlockCodesTest {
           scale = sxl / sll;
         }
         double error = 0;
-        for (int i = 0; i < 32; i++) error += (mean + Math.abs(x[r * 32 + i])) * Math.pow(scale * codes[i] + min - x[r * 32 + i], 2);
+        for (int i = 0; i < 32; i++) error += (mean + Math.abs(x[r * 32 + i])) * Math.pow(scale * codes[i] + min - x[r * 32 + i],
+            2);
         if (error < best) {
           best = error;
           scales[r] = scale;
@@ -186,7 +195,8 @@ class BlockCodesTest {
     for (int r = 0; r < x.length; r += 32) {
       double squares = 0;
       for (int i = r; i < r + 32; i++) squares += x[i] * x[i];
-      for (int i = r; i < r + 32; i++) sum += (important ? Math.sqrt(squares / 32) + Math.abs(x[i]) : 1) * Math.pow(x[i] - y[i], 2);
+      for (int i = r; i < r + 32; i++) sum += (important ? Math.sqrt(squares / 32) + Math.abs(x[i]) : 1) * Math.pow(x[i] - y[i],
+          2);
     }
     return sum;
   }

@@ -50,7 +50,8 @@ public final class Llama2c {
   public static LlamaConfig configuration(Path file) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
-      return configuration(file, channel.map(FileChannel.MapMode.READ_ONLY, 0, Math.min(28, channel.size()), arena), channel.size());
+      return configuration(file, channel.map(FileChannel.MapMode.READ_ONLY, 0, Math.min(28, channel.size()), arena),
+          channel.size());
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
     }

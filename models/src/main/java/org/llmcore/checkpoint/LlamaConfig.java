@@ -37,7 +37,8 @@ public record LlamaConfig(
     // The rotary table is memory that no file holds: it may be as large as the weights, which a file must hold, or 64 MB.
     long table = (long) contextLength * headDim;
     if (table > Math.max(1 << 24, parameters(vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, tiedHead))) {
-      throw new InvalidInput("a context of " + contextLength + " positions needs a rotary table of " + 4 * table + " bytes, more than the weights",
+      throw new InvalidInput("a context of " + contextLength + " positions needs a rotary table of " + 4 * table
+          + " bytes, more than the weights",
           "give the context the model was trained with");
     }
     if (heads % kvHeads != 0) {
@@ -192,7 +193,8 @@ public record LlamaConfig(
     return parameters(vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, tiedHead);
   }
 
-  private static long parameters(int vocabulary, long c, int intermediate, int layers, int heads, int kvHeads, int headDim, boolean tied) {
+  private static long parameters(int vocabulary, long c, int intermediate, int layers, int heads, int kvHeads, int headDim,
+      boolean tied) {
     long block = 2 * c * heads * headDim + 2 * c * kvHeads * headDim + 3 * c * intermediate + 2 * c;
     return (tied ? 1L : 2L) * vocabulary * c + layers * block + c;
   }

@@ -27,9 +27,9 @@ import org.llmcore.op.Pass;
 /// | Q4_0 | 0.38  | each is off by d/2, d = max/8, or cut by at most 1/7.5 of itself: √(31/256 + 1/56)             |
 /// | Q4_K | 0.25  | rms of an even error in steps of range/15, range ≤ 2√32·rms of a run: 0.22, and scales of 6 bits |
 ///
-/// Logits may then differ by `2 · lost · √matrices · largest |logit|`: relative errors of N matrices that know nothing of each other
-/// add up like √N, and the largest error is to the largest logit as the usual error is to the usual logit; 2 is for what attention
-/// amplifies. Where nothing is lost, every bit must agree.
+/// Logits may then differ by `2 · lost · √matrices · largest |logit|`: relative errors of N matrices that know nothing of each
+/// other add up like √N, and the largest error is to the largest logit as the usual error is to the usual logit; 2 is for what
+/// attention amplifies. Where nothing is lost, every bit must agree.
 public record Agreement(double difference, double largest, double bound, int same, int tokens) {
   private static final double AMPLIFIED = 2;
   private static final double SUBNORMAL = 0x1p-25;
@@ -73,7 +73,8 @@ public record Agreement(double difference, double largest, double bound, int sam
       int b = t * v;
       for (int i = t * v; i < (t + 1) * v; i++) {
         // Not Math.max: a NaN on one side only must count as a difference.
-        if (Float.compare(before[i], after[i]) != 0 && !(Math.abs(before[i] - after[i]) <= difference)) difference = Math.abs(before[i] - after[i]);
+        if (Float.compare(before[i], after[i]) != 0 && !(Math.abs(before[i] - after[i]) <= difference)) difference =
+            Math.abs(before[i] - after[i]);
         largest = Math.max(largest, Math.abs(before[i]));
         if (before[i] > before[a]) a = i;
         if (after[i] > after[b]) b = i;
@@ -83,7 +84,8 @@ public record Agreement(double difference, double largest, double bound, int sam
     double bound = lost == 0 ? 0 : AMPLIFIED * lost * Math.sqrt(matrices) * largest;
     var found = new Agreement(difference, largest, bound, same, tokens);
     if (difference <= bound) return found;
-    throw new Disagreement(String.format(Locale.ROOT, "the logits of what was written differ by %.3g from those it was made from, at most %.3g %s", difference, bound,
+    throw new Disagreement(String.format(Locale.ROOT,
+        "the logits of what was written differ by %.3g from those it was made from, at most %.3g %s", difference, bound,
         lost == 0 ? "as no weight changed" : "is to be expected of these weights"));
   }
 
@@ -97,7 +99,8 @@ public record Agreement(double difference, double largest, double bound, int sam
       double lost = lost(before, after, part, e.getValue());
       boolean mayLose = !plan.lossless() && !before.type(part).equals(Optional.of(e.getValue()));
       if (!(lost <= (mayLose ? bound(e.getValue()) : 0))) {
-        throw new Disagreement(String.format(Locale.ROOT, "the tensor %s, read back, is off by %.3g of its size, more than %s explains", part.name(), lost, e.getValue()));
+        throw new Disagreement(String.format(Locale.ROOT,
+            "the tensor %s, read back, is off by %.3g of its size, more than %s explains", part.name(), lost, e.getValue()));
       }
       worst = Math.max(worst, lost);
       listener.written(done += part.elements(), 0);

@@ -21,7 +21,8 @@ import org.llmcore.tensor.DType;
 /// @param tokenizer where the tokenizer is, if not with the model
 /// @param dtype what weights become; empty: as they are, nothing is lost
 /// @param adapter a LoRA to add to the weights, which are then held in memory in f32
-public record Conversion(Path from, Path to, Format format, Optional<GgufType> dtype, Optional<Path> tokenizer, Optional<Path> adapter, Check check) {
+public record Conversion(Path from, Path to, Format format, Optional<GgufType> dtype, Optional<Path> tokenizer,
+    Optional<Path> adapter, Check check) {
   private static final long SHARD = 5_000_000_000L;
   private static final int PROBE = 16;
 
@@ -116,7 +117,8 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
     while (folder != null && !Files.exists(folder)) folder = folder.getParent();
     try {
       long free = folder == null ? Long.MAX_VALUE : Files.getFileStore(folder).getUsableSpace();
-      if (bytes > free) throw new InvalidInput("%s takes %,d bytes, the disk has %,d".formatted(to, bytes, free), "free some space or choose another disk");
+      if (bytes > free) throw new InvalidInput("%s takes %,d bytes, the disk has %,d".formatted(to, bytes, free),
+          "free some space or choose another disk");
     } catch (IOException _) {
       // a disk that does not say is found full when it is
     }
@@ -164,7 +166,8 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
       notes.addAll(plan.notes());
       if (format == Format.GGUF) notes.addAll(LlamaKeys.lost(source.config()));
       var merge = source instanceof MergedSource m ? Optional.of(distance(m)) : Optional.<Double>empty();
-      return new Report(source.describe(), plan.describe(), plan.types().size(), bytes, plan.lossless(), lost, logits, merge, words, notes);
+      return new Report(source.describe(), plan.describe(), plan.types().size(), bytes, plan.lossless(), lost, logits, merge,
+          words, notes);
     }
 
     private Path llama2c(Writing.Listener written) {
@@ -214,7 +217,8 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
       if (check.logits.isEmpty()) return;
       var precision = check.logits.get();
       var ids = ids(source);
-      var before = source instanceof MergedSource m ? Agreement.logits(device, m.decoder(), ids) : Agreement.logits(device, from, tokenizer, precision, ids);
+      var before = source instanceof MergedSource m ? Agreement.logits(device, m.decoder(), ids) : Agreement.logits(device, from,
+          tokenizer, precision, ids);
       var after = Agreement.logits(device, temp, words, precision, ids);
       int matrices = (int) plan.types().keySet().stream().filter(Part::matrix).count();
       logits = Optional.of(Agreement.of(before, after, ids.length, lost.get(), matrices));

@@ -72,9 +72,11 @@ final class FolderSource implements Source {
       return blocks(part);
     }
     var e = files.entries().get(part.name());
-    if (e == null) throw new InvalidInput("the files lack the tensor " + part.name(), "config.json and the weights must belong together");
+    if (e == null) throw new InvalidInput("the files lack the tensor " + part.name(),
+        "config.json and the weights must belong together");
     if (!Arrays.equals(e.shape(), part.shape())) {
-      throw new InvalidInput("tensor " + e.name() + " is " + e.describe() + ", config.json asks for " + Arrays.toString(part.shape()),
+      throw new InvalidInput("tensor " + e.name() + " is " + e.describe() + ", config.json asks for "
+          + Arrays.toString(part.shape()),
           "config.json and the weights must belong together");
     }
     return switch (e.dtype()) {
@@ -88,7 +90,8 @@ final class FolderSource implements Source {
   /// Q4_0 or Q8_0, if the codes of a layer are that.
   private Optional<GgufType> blocks(Part part) {
     var spec = packed.orElseThrow().spec(layer(part), part.rows(), part.columns());
-    boolean fits = spec.size() % BLOCK == 0 && part.columns() % BLOCK == 0 && spec.scales() == DType.F16 && spec.groupOf().isEmpty();
+    boolean fits = spec.size() % BLOCK == 0 && part.columns() % BLOCK == 0 && spec.scales() == DType.F16 && spec.groupOf()
+        .isEmpty();
     if (!fits || spec.bits() != 4 && spec.bits() != 8) return Optional.empty();
     int centre = 1 << spec.bits() - 1;
     for (int z : packed.get().zeros(layer(part), spec, part.rows())) if (z != centre) return Optional.empty();

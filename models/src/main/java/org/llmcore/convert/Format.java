@@ -36,6 +36,7 @@ public enum Format {
   /// `hf`, `gguf` or `llama2c`.
   public static Format parse(String text) {
     for (var f : values()) if (f.name().equalsIgnoreCase(text)) return f;
-    throw new InvalidInput("format '" + text + "'", "expected one of " + Arrays.stream(values()).map(f -> f.name().toLowerCase(Locale.ROOT)).collect(Collectors.joining(", ")));
+    throw new InvalidInput("format '" + text + "'", "expected one of " + Arrays.stream(values())
+        .map(f -> f.name().toLowerCase(Locale.ROOT)).collect(Collectors.joining(", ")));
   }
 }

@@ -20,7 +20,8 @@ record GgufSource(LlamaGguf file, Tokenizer tokenizer) implements Source {
     try {
       var file = LlamaGguf.of(open);
       for (var p : Part.of(file.config())) file.tensor(p.name(), p.shape());
-      return new GgufSource(file, tokenizer.map(t -> Tokenizers.open(t, OptionalInt.of(file.config().vocabulary()))).orElseGet(file::tokenizer));
+      return new GgufSource(file, tokenizer.map(t -> Tokenizers.open(t, OptionalInt.of(file.config().vocabulary())))
+          .orElseGet(file::tokenizer));
     } catch (RuntimeException e) {
       open.close();
       throw e;

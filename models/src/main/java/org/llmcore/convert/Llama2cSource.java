@@ -21,14 +21,17 @@ import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
 
 /// A llama2.c checkpoint, memory-mapped.
-record Llama2cSource(LlamaConfig config, Tokenizer tokenizer, Arena arena, MemorySegment data, Map<String, Long> places) implements Source {
+record Llama2cSource(LlamaConfig config, Tokenizer tokenizer, Arena arena, MemorySegment data, Map<String, Long> places)
+    implements Source {
   static Llama2cSource open(Path path, Optional<Path> tokenizer) {
     var config = Llama2c.configuration(path); // checked against the file's length
-    var place = tokenizer.orElseThrow(() -> new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model"));
+    var place = tokenizer.orElseThrow(() -> new InvalidInput(path + " carries no tokenizer",
+        "name one: --tokenizer tokenizer.bin or tokenizer.model"));
     var words = Tokenizers.open(place, OptionalInt.of(config.vocabulary()));
     var arena = Arena.ofShared();
     try (var channel = FileChannel.open(path, StandardOpenOption.READ)) {
-      return new Llama2cSource(config, words, arena, channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena), Llama2c.places(config));
+      return new Llama2cSource(config, words, arena, channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena),
+          Llama2c.places(config));
     } catch (IOException e) {
       arena.close();
       throw new InvalidInput("cannot read " + path + ": " + e.getMessage(), "check that it is a readable file", e);

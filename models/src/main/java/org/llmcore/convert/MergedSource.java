@@ -55,7 +55,8 @@ final class MergedSource implements Source {
       int to = Math.min(part.rows(), r + part.stretch());
       base.read(part, r, to, values);
       var rows = part.matrix() ? w.slice(r, to) : w;
-      LanguageModel.upload(device, rows, to - r == part.stretch() ? values : java.util.Arrays.copyOf(values, (to - r) * part.columns()));
+      LanguageModel.upload(device, rows, to - r == part.stretch() ? values
+          : java.util.Arrays.copyOf(values, (to - r) * part.columns()));
     }
   }
 
@@ -100,7 +101,8 @@ final class MergedSource implements Source {
 
   @Override
   public void read(Part part, int from, int to, float[] out) {
-    for (int r = from; r < to; r++) MemorySegment.copy(row(part, r), 0, MemorySegment.ofArray(out), 4L * (r - from) * part.columns(), 4L * part.columns());
+    for (int r = from; r < to; r++) MemorySegment.copy(row(part, r), 0, MemorySegment.ofArray(out), 4L * (r - from)
+        * part.columns(), 4L * part.columns());
   }
 
   @Override

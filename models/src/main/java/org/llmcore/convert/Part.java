@@ -15,7 +15,8 @@ record Part(String name, int rows, int columns, boolean matrix) {
     return decoder.parameters().map().entrySet().stream().map(
         e -> {
           var shape = e.getValue().shape();
-          return shape.rank() == 1 ? new Part(e.getKey(), 1, shape.dim(0), false) : new Part(e.getKey(), shape.dim(0), shape.dim(1), true);
+          return shape.rank() == 1 ? new Part(e.getKey(), 1, shape.dim(0), false) : new Part(e.getKey(), shape.dim(0),
+              shape.dim(1), true);
         }).toList();
   }
 

@@ -25,12 +25,14 @@ import org.llmcore.tensor.Bf16;
 ///
 /// In GGUF vectors are f32, and with 4 bits the vocabulary's two matrices are Q8_0. Where nothing is asked for, nothing is lost.
 record Plan(Format format, Map<Part, GgufType> types, boolean lossless, List<String> notes) {
-  private static final List<GgufType> ASKED = List.of(GgufType.F32, GgufType.BF16, GgufType.F16, GgufType.Q8_0, GgufType.Q4_0, GgufType.Q4_K);
+  private static final List<GgufType> ASKED = List.of(GgufType.F32, GgufType.BF16, GgufType.F16, GgufType.Q8_0, GgufType.Q4_0,
+      GgufType.Q4_K);
 
   /// `f32`, `bf16`, `f16`, `q8_0`, `q4_0` or `q4_k`.
   static GgufType parse(String text) {
     for (var t : ASKED) if (t.name().equalsIgnoreCase(text)) return t;
-    throw new InvalidInput("dtype '" + text + "'", "expected one of " + ASKED.stream().map(t -> t.name().toLowerCase(Locale.ROOT)).collect(Collectors.joining(", ")));
+    throw new InvalidInput("dtype '" + text + "'", "expected one of " + ASKED.stream().map(t -> t.name().toLowerCase(Locale.ROOT))
+        .collect(Collectors.joining(", ")));
   }
 
   /// @throws InvalidInput if the format has no place for what is asked
@@ -46,22 +48,27 @@ record Plan(Format format, Map<Part, GgufType> types, boolean lossless, List<Str
           switch (format) {
             case HF -> asked.orElse(common);
             case LLAMA2C -> GgufType.F32;
-            case GGUF -> p.matrix() ? asked.map(t -> fitting(p, t, source)).orElse(source.type(p).orElse(GgufType.F32)) : GgufType.F32;
+            case GGUF -> p.matrix() ? asked.map(t -> fitting(p, t, source)).orElse(source.type(p).orElse(GgufType.F32))
+                : GgufType.F32;
           });
     }
     asked.filter(t -> format == Format.GGUF && t.blocks().isPresent()).ifPresent(t -> narrow(t, types, notes));
-    boolean lossless = types.entrySet().stream().allMatch(e -> holds(e.getValue(), source.type(e.getKey())) || format == Format.HF && asked.isEmpty());
+    boolean lossless = types.entrySet().stream().allMatch(e -> holds(e.getValue(), source.type(e.getKey()))
+        || format == Format.HF && asked.isEmpty());
     return new Plan(format, types, lossless, notes);
   }
 
   private static void refuse(Format format, GgufType asked) {
-    if (format == Format.LLAMA2C && asked != GgufType.F32) throw new InvalidInput("llama2.c checkpoints hold f32, not " + asked, "leave --dtype out, or write gguf");
+    if (format == Format.LLAMA2C && asked != GgufType.F32) throw new InvalidInput("llama2.c checkpoints hold f32, not " + asked,
+        "leave --dtype out, or write gguf");
     if (format == Format.HF && asked.blocks().isPresent()) {
-      throw new InvalidInput("a Hugging Face folder holds f32, bf16 or f16, not " + asked, "write gguf, or use quantize for GPTQ's format");
+      throw new InvalidInput("a Hugging Face folder holds f32, bf16 or f16, not " + asked,
+          "write gguf, or use quantize for GPTQ's format");
     }
   }
 
-  /// The type asked for where rows are whole blocks of it; in its place Q8_0, else F16. A matrix that is stored so stays as it is.
+  /// The type asked for where rows are whole blocks of it; in its place Q8_0, else F16. A matrix that is stored so stays as it
+  /// is.
   private static GgufType fitting(Part p, GgufType asked, Source source) {
     if (asked.blocks().isEmpty()) return asked;
     var wanted = p.vocabulary() && asked != GgufType.Q8_0 ? GgufType.Q8_0 : asked;
@@ -71,7 +78,8 @@ record Plan(Format format, Map<Part, GgufType> types, boolean lossless, List<Str
 
   private static void narrow(GgufType asked, Map<Part, GgufType> types, List<String> notes) {
     if (!BlockCodes.made(asked.blocks().orElseThrow())) throw new IllegalArgumentException(asked + " is not made");
-    var others = types.entrySet().stream().filter(e -> e.getKey().matrix() && !e.getKey().vocabulary() && e.getValue() != asked).toList();
+    var others = types.entrySet().stream().filter(e -> e.getKey().matrix() && !e.getKey().vocabulary() && e.getValue() != asked)
+        .toList();
     if (others.isEmpty()) return;
     var first = others.getFirst();
     notes.add("%d matrices have rows that are no multiple of %s's block, such as %s with %d: they are stored as %s".formatted(
@@ -86,7 +94,8 @@ record Plan(Format format, Map<Part, GgufType> types, boolean lossless, List<Str
   private static GgufType common(Source source, List<Part> parts) {
     var first = source.type(parts.getFirst()).filter(t -> t.dtype().isPresent()).orElse(GgufType.F32);
     if (first == GgufType.F32) return first;
-    boolean all = parts.stream().allMatch(p -> source.type(p).equals(Optional.of(first)) || !p.matrix() && exact(source, p, first));
+    boolean all = parts.stream().allMatch(p -> source.type(p).equals(Optional.of(first)) || !p.matrix()
+        && exact(source, p, first));
     return all ? first : GgufType.F32;
   }
 
@@ -116,6 +125,7 @@ record Plan(Format format, Map<Part, GgufType> types, boolean lossless, List<Str
 
   /// For example `Q4_0, Q8_0, F32`.
   String describe() {
-    return Arrays.stream(GgufType.values()).filter(types.values()::contains).map(GgufType::name).collect(Collectors.joining(", "));
+    return Arrays.stream(GgufType.values()).filter(types.values()::contains).map(GgufType::name)
+        .collect(Collectors.joining(", "));
   }
 }

@@ -29,7 +29,8 @@ import org.llmcore.text.Vocabulary;
 final class Targets {
   private static final List<String> WORDS = List.of("tokenizer.json", "tokenizer.model", "tokenizer.bin");
   private static final List<String> BESIDE =
-      List.of("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "generation_config.json");
+      List.of("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+          "generation_config.json");
 
   private Targets() {}
 
@@ -37,6 +38,7 @@ final class Targets {
     var config = source.config();
     var keys = LlamaKeys.of(config, name, plan.most());
     GgufTokenizer.write(keys, source.tokenizer(), config.vocabulary());
+    LlamaKeys.ends(keys, config);
     source.template().ifPresent(t -> keys.put("tokenizer.chat_template", t));
     var parts = new LinkedHashMap<String, Part>();
     var promises = new ArrayList<GgufWriter.Promise>();
@@ -52,7 +54,8 @@ final class Targets {
   /// @param limit most bytes of a shard that has more than one tensor
   static void folder(Path temp, Source source, Plan plan, long limit, Writing.Listener listener) throws IOException {
     var dtype = plan.types().values().iterator().next();
-    Files.writeString(temp.resolve("config.json"), source.config().stored(dtype == GgufType.F32 ? "float32" : dtype == GgufType.BF16 ? "bfloat16" : "float16").toJson());
+    Files.writeString(temp.resolve("config.json"), source.config()
+        .stored(dtype == GgufType.F32 ? "float32" : dtype == GgufType.BF16 ? "bfloat16" : "float16").toJson());
     Files.writeString(temp.resolve("generation_config.json"), source.config().generationJson());
     words(temp, source);
     var shards = new ArrayList<List<Part>>();
@@ -77,15 +80,18 @@ final class Targets {
         parts.put(p.name(), p);
         map.put(p.name(), file);
       }
-      var promises = parts.values().stream().map(p -> SafetensorsStream.Promise.of(p.name(), dtype.dtype().orElseThrow(), p.shape())).toList();
-      SafetensorsStream.write(temp.resolve(file), Map.of("format", "pt"), promises, (t, out) -> writing.write(parts.get(t.name()), dtype, out));
+      var promises = parts.values().stream().map(p ->
+          SafetensorsStream.Promise.of(p.name(), dtype.dtype().orElseThrow(), p.shape())).toList();
+      SafetensorsStream.write(temp.resolve(file), Map.of("format", "pt"), promises, (t, out) ->
+          writing.write(parts.get(t.name()), dtype, out));
     }
     if (shards.size() > 1) Files.writeString(temp.resolve("model.safetensors.index.json"), places.toPrettyString() + "\n");
   }
 
   /// A folder's own tokenizer files as they are; else such as transformers reads.
   private static void words(Path temp, Source source) throws IOException {
-    if (source instanceof FolderSource f && f.own().isPresent() && WORDS.stream().anyMatch(w -> Files.exists(f.own().get().resolve(w)))) {
+    if (source instanceof FolderSource f && f.own().isPresent() && WORDS.stream()
+        .anyMatch(w -> Files.exists(f.own().get().resolve(w)))) {
       for (var list : List.of(WORDS, BESIDE)) {
         for (var name : list) {
           var file = f.own().get().resolve(name);
@@ -102,8 +108,10 @@ final class Targets {
   /// @throws InvalidInput if the format has no place for what the model is
   static void checkLlama2c(Source source) {
     var c = source.config();
-    var wrong = c.rmsEps() != 1e-5 ? "rms_norm_eps " + c.rmsEps() + " (1e-5)" : c.ropeTheta() != 10000 ? "rope_theta " + c.ropeTheta() + " (10000)"
-        : c.ropeScale() != 1 ? "rope scaling" : c.headDim() * c.heads() != c.hidden() ? "heads of width " + c.headDim() + " (hidden / heads)" : "";
+    var wrong = c.rmsEps() != 1e-5 ? "rms_norm_eps " + c.rmsEps() + " (1e-5)" : c.ropeTheta() != 10000 ? "rope_theta "
+        + c.ropeTheta() + " (10000)"
+        : c.ropeScale() != 1 ? "rope scaling" : c.headDim() * c.heads() != c.hidden() ? "heads of width " + c.headDim()
+            + " (hidden / heads)" : "";
     if (!wrong.isEmpty()) throw new InvalidInput("llama2.c has no place for this model's " + wrong, "write gguf or hf");
     if (!(source.tokenizer() instanceof Llama2cTokenizer)) Vocabulary.of(source.tokenizer()).toLlama2c();
   }

@@ -56,7 +56,8 @@ final class Writing {
       if (type.dtype().isPresent()) out.floats(type.dtype().get(), values, n);
       else out.bytes(BlockCodes.encode(type.blocks().orElseThrow(), values, n));
     } catch (ArithmeticException | InvalidInput e) {
-      throw new InvalidInput("tensor " + part.name() + " cannot be stored as " + type + ": " + e.getMessage().replaceAll("\n.*", ""), "choose bf16 or f32");
+      throw new InvalidInput("tensor " + part.name() + " cannot be stored as " + type + ": " + e.getMessage()
+          .replaceAll("\n.*", ""), "choose bf16 or f32");
     }
   }
 

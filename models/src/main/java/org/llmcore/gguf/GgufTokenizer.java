@@ -25,7 +25,8 @@ public final class GgufTokenizer {
   static Tokenizer read(Gguf file, int vocabulary) {
     var kind = file.text(GGML + "model").orElse("none");
     if (!kind.equals("llama") && !kind.equals("gpt2")) {
-      throw new InvalidInput(file.path() + " has a tokenizer of kind '" + kind + "'", "supported are llama (SentencePiece) and gpt2 (byte-level BPE); give the model's own with --tokenizer");
+      throw new InvalidInput(file.path() + " has a tokenizer of kind '" + kind + "'",
+          "supported are llama (SentencePiece) and gpt2 (byte-level BPE); give the model's own with --tokenizer");
     }
     boolean pieces = kind.equals("llama");
     var texts = file.texts(GGML + "tokens").orElse(List.of());
@@ -37,7 +38,8 @@ public final class GgufTokenizer {
         pieces ? Vocabulary.Kind.SENTENCE_PIECE : Vocabulary.Kind.BYTE_LEVEL, texts,
         pieces ? numbers(file, "scores", true, n).toArray(ValueLayout.JAVA_FLOAT_UNALIGNED) : new float[0],
         numbers(file, "token_type", false, n).toArray(ValueLayout.JAVA_INT_UNALIGNED),
-        pieces ? List.of() : file.texts(GGML + "merges").orElseThrow(() -> Gguf.wrong(file.path(), "it lacks " + GGML + "merges")),
+        pieces ? List.of() : file.texts(GGML + "merges").orElseThrow(() ->
+            Gguf.wrong(file.path(), "it lacks " + GGML + "merges")),
         file.text(GGML + "pre"), file.flag(GGML + "add_space_prefix").orElse(pieces),
         file.flag(GGML + "remove_extra_whitespaces").orElse(false), Optional.empty());
     return original(file, lists, name, ends, vocabulary).orElseGet(() -> lists.tokenizer(name, ends));
@@ -45,7 +47,8 @@ public final class GgufTokenizer {
 
   /// The tokenizer.json in the file, unless it is unusable here or of another size.
   private static Optional<Tokenizer> original(Gguf file, Vocabulary lists, String name, Vocabulary.Ends ends, int vocabulary) {
-    var json = file.keys().get(JSON) instanceof String s ? Optional.of(s.getBytes(StandardCharsets.UTF_8)) : Optional.<byte[]>empty();
+    var json = file.keys().get(JSON) instanceof String s ? Optional.of(s.getBytes(StandardCharsets.UTF_8))
+        : Optional.<byte[]>empty();
     if (json.isEmpty()) return Optional.empty();
     try {
       var t = lists.from(json.get()).tokenizer(name, ends);
@@ -57,12 +60,14 @@ public final class GgufTokenizer {
 
   private static OptionalInt id(Gguf file, String key, int n) {
     var value = file.integer(GGML + key);
-    return value.isPresent() && value.get() >= 0 && value.get() < n ? OptionalInt.of((int) (long) value.get()) : OptionalInt.empty();
+    return value.isPresent() && value.get() >= 0 && value.get() < n ? OptionalInt.of((int) (long) value.get())
+        : OptionalInt.empty();
   }
 
   private static MemorySegment numbers(Gguf file, String key, boolean real, int n) {
     var data = file.numbers(GGML + key, real).orElseThrow(() -> Gguf.wrong(file.path(), "it lacks " + GGML + key));
-    if (data.byteSize() != 4L * n) throw Gguf.wrong(file.path(), GGML + key + " has " + data.byteSize() / 4 + " values for " + n + " tokens");
+    if (data.byteSize() != 4L * n) throw Gguf.wrong(file.path(), GGML + key + " has " + data.byteSize() / 4 + " values for " + n
+        + " tokens");
     return data;
   }
 

@@ -28,7 +28,8 @@ public final class GgufWriter {
   public record Promise(String name, GgufType type, int[] shape) {
     /// @throws IllegalArgumentException if a row is no whole number of blocks, or the name is longer than llama.cpp reads
     public Promise {
-      if (!type.fits(shape[shape.length - 1])) throw new IllegalArgumentException(name + Arrays.toString(shape) + " has no form in " + type);
+      if (!type.fits(shape[shape.length - 1])) throw new IllegalArgumentException(name + Arrays.toString(shape)
+          + " has no form in " + type);
       if (name.length() > LONGEST_NAME) throw new IllegalArgumentException("the tensor name " + name + " is too long");
     }
 

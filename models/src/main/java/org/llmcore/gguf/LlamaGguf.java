@@ -28,10 +28,12 @@ public final class LlamaGguf implements AutoCloseable {
     for (var e : file.entries().values()) {
       var name = LlamaNames.published(e.name());
       if (name.isPresent()) tensors.put(name.get(), e);
-      else if (!e.name().startsWith("rope_freqs")) notes.add("the file holds a tensor " + e.name() + " that this model has no place for");
+      else if (!e.name().startsWith("rope_freqs")) notes.add("the file holds a tensor " + e.name()
+          + " that this model has no place for");
     }
     if (file.entries().containsKey("rope_freqs.weight")) {
-      throw new InvalidInput(file.path() + " scales rotary frequencies one by one (rope_freqs)", "Llama 3's scaling is not supported yet");
+      throw new InvalidInput(file.path() + " scales rotary frequencies one by one (rope_freqs)",
+          "Llama 3's scaling is not supported yet");
     }
     this.config = configured();
   }
@@ -55,9 +57,11 @@ public final class LlamaGguf implements AutoCloseable {
   /// @throws InvalidInput if it is missing or of another shape
   public Gguf.Entry tensor(String name, int... shape) {
     var e = tensors.get(name);
-    if (e == null) throw new InvalidInput(file.path() + " lacks the tensor for " + name, "its keys and tensors must belong together");
+    if (e == null) throw new InvalidInput(file.path() + " lacks the tensor for " + name,
+        "its keys and tensors must belong together");
     if (!java.util.Arrays.equals(e.shape(), shape)) {
-      throw new InvalidInput(file.path() + ": tensor " + e.name() + " is " + e.describe() + ", the keys ask for " + org.llmcore.tensor.Shape.of(shape),
+      throw new InvalidInput(file.path() + ": tensor " + e.name() + " is " + e.describe() + ", the keys ask for "
+          + org.llmcore.tensor.Shape.of(shape),
           "its keys and tensors must belong together");
     }
     return e;
@@ -70,7 +74,8 @@ public final class LlamaGguf implements AutoCloseable {
     if (heads == 0) return e.data();
     long row = e.data().byteSize() / shape[0];
     var out = MemorySegment.ofArray(new byte[Math.toIntExact(e.data().byteSize())]);
-    for (int r = 0; r < shape[0]; r++) MemorySegment.copy(e.data(), LlamaNames.neighbours(r, shape[0] / heads) * row, out, r * row, row);
+    for (int r = 0; r < shape[0]; r++) MemorySegment.copy(e.data(), LlamaNames.neighbours(r, shape[0] / heads) * row, out, r
+        * row, row);
     return out;
   }
 
@@ -80,7 +85,8 @@ public final class LlamaGguf implements AutoCloseable {
     int heads = LlamaNames.heads(name, config);
     if (heads == 0) return values;
     var out = new float[values.length];
-    for (int r = 0; r < shape[0]; r++) System.arraycopy(values, LlamaNames.neighbours(r, shape[0] / heads) * shape[1], out, r * shape[1], shape[1]);
+    for (int r = 0; r < shape[0]; r++) System.arraycopy(values, LlamaNames.neighbours(r, shape[0] / heads) * shape[1], out, r
+        * shape[1], shape[1]);
     return out;
   }
 
@@ -107,18 +113,22 @@ public final class LlamaGguf implements AutoCloseable {
 
   private LlamaConfig configured() {
     var architecture = file.text("general.architecture").orElse("");
-    if (!architecture.equals("llama")) throw new InvalidInput(file.path() + " holds a model of architecture '" + architecture + "'", "supported is llama");
-    if (file.integer("llama.expert_count").orElse(0L) > 0) throw new InvalidInput(file.path() + " is a mixture of experts", "this is not supported");
+    if (!architecture.equals("llama")) throw new InvalidInput(file.path() + " holds a model of architecture '" + architecture
+        + "'", "supported is llama");
+    if (file.integer("llama.expert_count").orElse(0L) > 0) throw new InvalidInput(file.path() + " is a mixture of experts",
+        "this is not supported");
     int hidden = integer("embedding_length");
     int heads = integer("attention.head_count");
     int kvHeads = integer("attention.head_count_kv", heads);
     int headDim = integer("attention.key_length", hidden / Math.max(1, heads));
     long rotary = file.integer("llama.rope.dimension_count").orElse((long) headDim);
-    if (rotary != headDim) throw new InvalidInput(file.path() + " rotates " + rotary + " of " + headDim + " dimensions of a head", "partial rotation is not supported");
+    if (rotary != headDim) throw new InvalidInput(file.path() + " rotates " + rotary + " of " + headDim + " dimensions of a head",
+        "partial rotation is not supported");
     var embedding = tensors.get("model.embed_tokens.weight");
     if (embedding == null || embedding.shape().length != 2) throw Gguf.wrong(file.path(), "it has no matrix token_embd.weight");
     return new LlamaConfig(
-        embedding.shape()[0], hidden, integer("feed_forward_length"), integer("block_count"), heads, kvHeads, headDim, integer("context_length"),
+        embedding.shape()[0], hidden, integer("feed_forward_length"), integer("block_count"), heads, kvHeads, headDim,
+            integer("context_length"),
         file.number("llama.attention.layer_norm_rms_epsilon").orElseThrow(() -> missing("attention.layer_norm_rms_epsilon")),
         file.number("llama.rope.freq_base").orElse(10_000.0), scale(), !tensors.containsKey("lm_head.weight"), id("bos_token_id"),
         ends(), id("padding_token_id"), "float32");
@@ -132,7 +142,8 @@ public final class LlamaGguf implements AutoCloseable {
   private double scale() {
     var kind = file.text("llama.rope.scaling.type").orElse("none");
     if (kind.equals("none")) return 1;
-    if (!kind.equals("linear")) throw new InvalidInput(file.path() + " has rope scaling '" + kind + "'", "supported are none and linear");
+    if (!kind.equals("linear")) throw new InvalidInput(file.path() + " has rope scaling '" + kind + "'",
+        "supported are none and linear");
     return file.number("llama.rope.scaling.factor").orElse(1.0);
   }
 
@@ -147,7 +158,8 @@ public final class LlamaGguf implements AutoCloseable {
 
   private int integer(String key, int otherwise) {
     long value = file.integer("llama." + key).orElse((long) otherwise);
-    if (value < 0 || value > Integer.MAX_VALUE) throw Gguf.wrong(file.path(), "llama." + key + " is " + Long.toUnsignedString(value));
+    if (value < 0 || value > Integer.MAX_VALUE) throw Gguf.wrong(file.path(), "llama." + key + " is "
+        + Long.toUnsignedString(value));
     return (int) value;
   }
 

@@ -1,5 +1,6 @@
 package org.llmcore.gguf;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -9,6 +10,7 @@ import org.llmcore.checkpoint.LlamaConfig;
 /// The keys of a GGUF file that say what shape a Llama has.
 public final class LlamaKeys {
   private static final int QUANTIZATION_VERSION = 2;
+  private static final String EOS = "tokenizer.ggml.eos_token_id";
 
   private LlamaKeys() {}
 
@@ -38,17 +40,25 @@ public final class LlamaKeys {
       keys.put("llama.rope.scaling.type", "linear");
       keys.put("llama.rope.scaling.factor", (float) c.ropeScale());
     }
-    if (c.eos().size() > 1) keys.put("tokenizer.ggml.eot_token_id", c.eos().get(1));
     return keys;
+  }
+
+  /// Adds what ends a text for the model to what its tokenizer says: the end of a turn, where that is another id.
+  public static void ends(Map<String, Object> keys, LlamaConfig c) {
+    if (c.eos().isEmpty()) return;
+    if (!c.eos().contains(keys.get(EOS))) keys.put(EOS, c.eos().getFirst());
+    c.eos().stream().filter(id -> !id.equals(keys.get(EOS))).findFirst()
+        .ifPresent(id -> keys.put("tokenizer.ggml.eot_token_id", id));
   }
 
   /// What keys in f32, or of one number where there may be several, cannot hold of a configuration.
   public static List<String> lost(LlamaConfig c) {
-    var lost = new java.util.ArrayList<String>();
+    var lost = new ArrayList<String>();
     for (double d : new double[] {c.rmsEps(), c.ropeTheta(), c.ropeScale()}) {
-      if (Double.parseDouble(Float.toString((float) d)) != d) lost.add("GGUF holds numbers in f32: " + d + " becomes " + (float) d);
+      if (Double.parseDouble(Float.toString((float) d)) != d) lost.add("GGUF holds numbers in f32: " + d + " becomes "
+          + (float) d);
     }
-    if (c.eos().size() > 2) lost.add("GGUF has a place for two ids that end a text; left out are " + c.eos().subList(2, c.eos().size()));
+    if (c.eos().size() > 2) lost.add("GGUF has a place for two ids that end a text, the model has " + c.eos());
     return lost;
   }
 

@@ -11,11 +11,14 @@ import org.llmcore.checkpoint.LlamaConfig;
 /// tensors lie alike.
 public final class LlamaNames {
   private static final Map<String, String> OUTER =
-      Map.of("token_embd.weight", "model.embed_tokens.weight", "output_norm.weight", "model.norm.weight", "output.weight", "lm_head.weight");
+      Map.of("token_embd.weight", "model.embed_tokens.weight", "output_norm.weight", "model.norm.weight", "output.weight",
+          "lm_head.weight");
   private static final Map<String, String> LAYER =
       Map.of(
-          "attn_norm", "input_layernorm", "attn_q", "self_attn.q_proj", "attn_k", "self_attn.k_proj", "attn_v", "self_attn.v_proj",
-          "attn_output", "self_attn.o_proj", "ffn_norm", "post_attention_layernorm", "ffn_gate", "mlp.gate_proj", "ffn_up", "mlp.up_proj",
+          "attn_norm", "input_layernorm", "attn_q", "self_attn.q_proj", "attn_k", "self_attn.k_proj", "attn_v",
+              "self_attn.v_proj",
+          "attn_output", "self_attn.o_proj", "ffn_norm", "post_attention_layernorm", "ffn_gate", "mlp.gate_proj", "ffn_up",
+              "mlp.up_proj",
           "ffn_down", "mlp.down_proj");
 
   private LlamaNames() {}
@@ -34,7 +37,8 @@ public final class LlamaNames {
   public static String gguf(String published) {
     for (var e : OUTER.entrySet()) if (e.getValue().equals(published)) return e.getKey();
     for (var e : LAYER.entrySet()) {
-      var name = published.replaceFirst("^model\\.layers\\.([0-9]+)\\." + e.getValue().replace(".", "\\.") + "\\.weight$", "blk.$1." + e.getKey() + ".weight");
+      var name = published.replaceFirst("^model\\.layers\\.([0-9]+)\\." + e.getValue().replace(".", "\\.") + "\\.weight$",
+          "blk.$1." + e.getKey() + ".weight");
       if (!name.equals(published)) return name;
     }
     throw new IllegalArgumentException("no tensor of a Llama: " + published);

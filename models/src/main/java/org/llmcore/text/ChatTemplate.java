@@ -20,7 +20,8 @@ public final class ChatTemplate {
     if (!Files.isRegularFile(file)) return Optional.empty();
     var node = TokenizerConfig.json(file.toString(), Tokenizers.bytes(file)).path("chat_template");
     if (node.isTextual()) return Optional.of(node.asText());
-    for (var t : node) if (t.path("name").asText().equals("default") && t.path("template").isTextual()) return Optional.of(t.path("template").asText());
+    for (var t : node) if (t.path("name").asText().equals("default") && t.path("template")
+        .isTextual()) return Optional.of(t.path("template").asText());
     return Optional.empty();
   }
 

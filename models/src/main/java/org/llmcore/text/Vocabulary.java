@@ -66,7 +66,8 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
 
   private static Vocabulary of(SentencePieceModel m) {
     if (!m.byteFallback() || m.suffixSpace() || !m.escapeSpaces()) {
-      throw new InvalidInput("the tokenizer has no byte fallback or puts spaces behind words", "GGUF has no form for such a SentencePiece model");
+      throw new InvalidInput("the tokenizer has no byte fallback or puts spaces behind words",
+          "GGUF has no form for such a SentencePiece model");
     }
     var scores = new float[m.pieces().size()];
     for (int i = 0; i < scores.length; i++) scores[i] = m.pieces().get(i).score();
@@ -87,7 +88,8 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
       if (t.bytePiece(id)) types[id] = Type.BYTE.number();
       texts.add(t.piece(id).replace(' ', SentencePieceText.SPACE));
     }
-    return new Vocabulary(Kind.SENTENCE_PIECE, texts, t.scores(), types, List.of(), Optional.empty(), true, false, Optional.empty());
+    return new Vocabulary(Kind.SENTENCE_PIECE, texts, t.scores(), types, List.of(), Optional.empty(), true, false,
+        Optional.empty());
   }
 
   /// The tokenizer that the lists describe.
@@ -95,11 +97,13 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
   /// @throws InvalidInput if they do not belong together or need what is not supported
   public Tokenizer tokenizer(String name, Ends ends) {
     if (json.isPresent()) return HuggingFaceTokenizer.parse(name, json.get(), ends.config(texts));
-    if (types.length != texts.size()) throw new InvalidInput(name + " has " + texts.size() + " pieces and " + types.length + " types");
+    if (types.length != texts.size()) throw new InvalidInput(name + " has " + texts.size() + " pieces and " + types.length
+        + " types");
     if (kind == Kind.BYTE_LEVEL) {
       return HuggingFaceTokenizer.parse(name, VocabularyJson.write(name, this), ends.config(texts));
     }
-    if (scores.length != texts.size()) throw new InvalidInput(name + " has " + texts.size() + " pieces and " + scores.length + " scores");
+    if (scores.length != texts.size()) throw new InvalidInput(name + " has " + texts.size() + " pieces and " + scores.length
+        + " scores");
     int n = filled();
     return SentencePieceBpe.of(name, texts.subList(0, n), scores, types, dummyPrefix, removesExtraSpaces,
         ends.text(ends.bos, texts).orElse("<s>"), ends.text(ends.eos, texts).orElse("</s>")).withEnds(ends.addsBos, ends.addsEos);
@@ -141,7 +145,8 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
     for (int id = 3; fits && id < texts.size(); id++) fits = types[id] == (id < 259 ? Type.BYTE.number() : NORMAL);
     for (int b = 0; fits && b < 256; b++) fits = texts.get(3 + b).equals(ByteNames.name(b));
     if (!fits || !dummyPrefix) {
-      throw new InvalidInput("the tokenizer is not of the one kind that llama2.c knows", "it asks for Llama 2's: SentencePiece with <unk>, <s>, </s>, 256 bytes, then pieces");
+      throw new InvalidInput("the tokenizer is not of the one kind that llama2.c knows",
+          "it asks for Llama 2's: SentencePiece with <unk>, <s>, </s>, 256 bytes, then pieces");
     }
     var pieces = new ArrayList<byte[]>();
     int longest = 0;

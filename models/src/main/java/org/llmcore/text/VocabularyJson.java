@@ -30,7 +30,8 @@ final class VocabularyJson {
   private static final String CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
   private static final String REST = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
   private static final Map<String, String> SAME =
-      Map.of("gpt2", "gpt-2", "phi-2", "gpt-2", "olmo", "gpt-2", "llama3", "llama-bpe", "llama-v3", "llama-bpe", "starcoder", "smollm");
+      Map.of("gpt2", "gpt-2", "phi-2", "gpt-2", "olmo", "gpt-2", "llama3", "llama-bpe", "llama-v3", "llama-bpe", "starcoder",
+          "smollm");
   private static final Map<String, ObjectNode> CUTS = cuts();
   private static final float LAST = -1e6f;
 
@@ -46,7 +47,8 @@ final class VocabularyJson {
   }
 
   private static ObjectNode bytes(boolean expression) {
-    return JSON.objectNode().put("type", "ByteLevel").put("add_prefix_space", false).put("trim_offsets", true).put("use_regex", expression);
+    return JSON.objectNode().put("type", "ByteLevel").put("add_prefix_space", false).put("trim_offsets", true)
+        .put("use_regex", expression);
   }
 
   private static ObjectNode split(String expression) {
@@ -69,7 +71,8 @@ final class VocabularyJson {
         for (var p : node.path("pretokenizers")) all.addAll(essence(p));
         yield all;
       }
-      case "ByteLevel" -> List.of("bytes " + node.path("add_prefix_space").asBoolean(true) + node.path("use_regex").asBoolean(true));
+      case "ByteLevel" -> List.of("bytes " + node.path("add_prefix_space").asBoolean(true) + node.path("use_regex")
+          .asBoolean(true));
       case "Split" -> List.of("split " + node.path("pattern") + node.path("behavior").asText() + node.path("invert").asBoolean());
       case "Digits" -> List.of("digits " + node.path("individual_digits").asBoolean());
       default -> List.of(node.toString());
@@ -95,11 +98,13 @@ final class VocabularyJson {
       if (id >= 0 && id < types.length && types[id] == Type.NORMAL.number()) types[id] = Type.USER_DEFINED.number();
     }
     var merges = new ArrayList<String>();
-    for (var m : json.path("model").path("merges")) merges.add(m.isArray() ? m.path(0).asText() + " " + m.path(1).asText() : m.asText());
+    for (var m : json.path("model").path("merges")) merges.add(m.isArray() ? m.path(0).asText() + " " + m.path(1).asText()
+        : m.asText());
     if (levels) {
       var found = essence(json.path("pre_tokenizer"));
       var cut = CUTS.entrySet().stream().filter(e -> essence(e.getValue()).equals(found)).map(Map.Entry::getKey).findFirst();
-      return new Vocabulary(Vocabulary.Kind.BYTE_LEVEL, texts, new float[0], types, merges, cut, false, false, Optional.of(t.toBytes()));
+      return new Vocabulary(Vocabulary.Kind.BYTE_LEVEL, texts, new float[0], types, merges, cut, false, false,
+          Optional.of(t.toBytes()));
     }
     int unknown = texts.indexOf(json.path("model").path("unk_token").asText(""));
     if (unknown >= 0) types[unknown] = Type.UNKNOWN.number();
@@ -145,7 +150,8 @@ final class VocabularyJson {
     for (int id = 0; id < v.filled(); id++) {
       int type = v.types()[id];
       if (type == Type.CONTROL.number() || type == Type.USER_DEFINED.number()) {
-        added.addObject().put("id", id).put("content", v.texts().get(id)).put("single_word", false).put("lstrip", false).put("rstrip", false)
+        added.addObject().put("id", id).put("content", v.texts().get(id)).put("single_word", false).put("lstrip", false)
+            .put("rstrip", false)
             .put("normalized", false).put("special", type == Type.CONTROL.number());
       } else if (vocab.has(v.texts().get(id))) {
         throw new InvalidInput(name + " defines the piece '" + v.texts().get(id) + "' twice, the second time as id " + id);

@@ -61,7 +61,8 @@ class ConversionTest {
   private Conversion conversion(Path from, String to, String dtype) {
     var words = from.startsWith(DATA) && !Gguf.is(from) ? Optional.of(data("stories260k/tok512.model")) : Optional.<Path>empty();
     var c = Conversion.of(from, folder.resolve(to));
-    return new Conversion(c.from(), c.to(), c.format(), dtype.isEmpty() ? Optional.empty() : Optional.of(Conversion.dtype(dtype)), words, Optional.empty(), c.check());
+    return new Conversion(c.from(), c.to(), c.format(), dtype.isEmpty() ? Optional.empty() : Optional.of(Conversion.dtype(dtype)),
+        words, Optional.empty(), c.check());
   }
 
   private Conversion.Report run(Path from, String to, String dtype) {
@@ -71,7 +72,8 @@ class ConversionTest {
   /// Two layers, 256 wide, so that every block type fits.
   private Path made() {
     var words = BpeTrainer.train(List.of("two and two are four, the sky is blue ".repeat(30)), 300);
-    var config = new LlamaConfig(304, 256, 512, 2, 4, 2, 64, 64, 1e-5, 1e4, 1, false, words.bos(), words.eos().stream().boxed().toList(), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(304, 256, 512, 2, 4, 2, 64, 64, 1e-5, 1e4, 1, false, words.bos(), words.eos().stream().boxed()
+        .toList(), OptionalInt.empty(), "float32");
     var path = folder.resolve("made");
     try (var model = LanguageModel.scratch(device, config, words, Precision.F32, 1)) {
       model.save(path, 1 << 30);
@@ -90,13 +92,15 @@ class ConversionTest {
       assertThat(r.tensors()).isEqualTo(47);
     }
     assertThat(folder.resolve("a-tokenizer.bin")).hasSameBinaryContentAs(data("stories260k/tok512.bin"));
-    new Conversion(folder.resolve("a.bin"), folder.resolve("b"), Format.HF, Optional.empty(), Optional.of(folder.resolve("a-tokenizer.bin")), Optional.empty(),
+    new Conversion(folder.resolve("a.bin"), folder.resolve("b"), Format.HF, Optional.empty(),
+        Optional.of(folder.resolve("a-tokenizer.bin")), Optional.empty(),
         Conversion.Check.ALL).run(device, Conversion.Listener.NONE);
     run(folder.resolve("b"), "b.gguf", "");
     run(folder.resolve("b.gguf"), "c", "");
     for (var f : new String[] {"a", "b", "c"}) {
       assertThat(folder.resolve(f).resolve("model.safetensors")).as(f).hasSameBinaryContentAs(hf.resolve("model.safetensors"));
-      assertThat(LlamaConfig.read(folder.resolve(f).resolve("config.json"))).as(f).isEqualTo(LlamaConfig.read(hf.resolve("config.json")));
+      assertThat(LlamaConfig.read(folder.resolve(f).resolve("config.json"))).as(f)
+          .isEqualTo(LlamaConfig.read(hf.resolve("config.json")));
     }
     assertThat(folder.resolve("c/tokenizer.model")).hasSameBinaryContentAs(folder.resolve("b/tokenizer.model"));
   }
@@ -128,14 +132,16 @@ class ConversionTest {
       }
       for (var key : a.keys().keySet()) {
         var v = b.keys().get(key);
-        if (a.keys().get(key) instanceof Gguf.Values list) assertThat(((Gguf.Values) v).data().mismatch(list.data())).as(key).isEqualTo(-1);
+        if (a.keys().get(key) instanceof Gguf.Values list) assertThat(((Gguf.Values) v).data().mismatch(list.data())).as(key)
+            .isEqualTo(-1);
         else if (!key.equals("general.name")) assertThat(v).as(key).isEqualTo(a.keys().get(key));
       }
     }
   }
 
   @ParameterizedTest
-  @CsvSource({"f16, F16, F16, 2.9e-4", "bf16, BF16, BF16, 2.3e-3", "q8_0, Q8_0, Q8_0, 0.007", "q4_0, Q4_0, Q8_0, 0.11", "q4_k, Q4_K, Q8_0, 0.09"})
+  @CsvSource({"f16, F16, F16, 2.9e-4", "bf16, BF16, BF16, 2.3e-3", "q8_0, Q8_0, Q8_0, 0.007", "q4_0, Q4_0, Q8_0, 0.11",
+      "q4_k, Q4_K, Q8_0, 0.09"})
   void everyDtypeLosesWhatItMust(String dtype, GgufType linears, GgufType vocabulary, double most) {
     var r = run(made(), "a.gguf", dtype);
     assertThat(r.lossless()).isFalse();
@@ -215,7 +221,8 @@ class ConversionTest {
       var r = run(data("gptq/w4_g32_asym"), to, "");
       assertThat(r.logits().orElseThrow().difference()).isZero();
     }
-    try (var expected = Safetensors.open(data("gptq/w4_g32_asym/expected.safetensors")); var found = Safetensors.open(folder.resolve("e/model.safetensors"))) {
+    try (var expected = Safetensors.open(data("gptq/w4_g32_asym/expected.safetensors")); var found =
+        Safetensors.open(folder.resolve("e/model.safetensors"))) {
       int layers = 0;
       for (var e : expected.entries().values()) {
         if (!found.entries().containsKey(e.name())) continue;
@@ -231,13 +238,15 @@ class ConversionTest {
   @Test
   void anAdapterIsAddedToTheWeights() {
     var c = conversion(data("stories260k/hf"), "tuned", "");
-    var r = new Conversion(c.from(), c.to(), c.format(), c.dtype(), c.tokenizer(), Optional.of(data("peft/qv_r4/trained")), c.check()).run(device, Conversion.Listener.NONE);
+    var r = new Conversion(c.from(), c.to(), c.format(), c.dtype(), c.tokenizer(), Optional.of(data("peft/qv_r4/trained")),
+        c.check()).run(device, Conversion.Listener.NONE);
     assertThat(r.merge().orElseThrow()).isLessThan(1e-4);
     assertThat(r.logits().orElseThrow().difference()).isZero();
     try (var golden = Safetensors.open(data("peft/qv_r4/expected_logits.safetensors"))) {
       for (int row = 0; row < 2; row++) {
         var expected = golden.get("logits_" + row).toFloats();
-        var found = Agreement.logits(device, folder.resolve("tuned"), Optional.empty(), Precision.F32, golden.get("input_ids_" + row).toInts());
+        var found = Agreement.logits(device, folder.resolve("tuned"), Optional.empty(), Precision.F32,
+            golden.get("input_ids_" + row).toInts());
         assertThat(found).hasSameSizeAs(expected);
         for (int i = 0; i < expected.length; i++) assertThat(found[i]).isCloseTo(expected[i], offset(2e-3f));
       }
@@ -251,7 +260,8 @@ class ConversionTest {
     refused(() -> run(made, "a.bin", "f16"), "llama2.c checkpoints hold f32");
     refused(() -> run(made, "a.gguf", "q5_k"), "expected one of f32, bf16, f16, q8_0, q4_0, q4_k");
     refused(() -> run(made, "made", ""), "exists");
-    refused(() -> Conversion.of(data("stories260k/stories260K.bin"), folder.resolve("x")).run(device, Conversion.Listener.NONE), "carries no tokenizer");
+    refused(() -> Conversion.of(data("stories260k/stories260K.bin"), folder.resolve("x")).run(device, Conversion.Listener.NONE),
+        "carries no tokenizer");
     Files.writeString(made.resolve("config.json"), Files.readString(made.resolve("config.json")).replace("10000.0", "500000.0"));
     refused(() -> run(made, "a.bin", ""), "rope_theta 500000.0");
     refused(() -> run(folder.resolve("nowhere"), "a.gguf", ""), "there is no model");
@@ -292,14 +302,17 @@ class ConversionTest {
     }
     try (var before = Source.open(hf, words); var after = Source.open(folder.resolve("a"), words)) {
       var plan = Plan.of(before, Format.HF, Optional.empty());
-      assertThatThrownBy(() -> Agreement.lost(before, after, plan, Writing.Listener.NONE)).isInstanceOf(Disagreement.class).hasMessageContaining("read back");
+      assertThatThrownBy(() -> Agreement.lost(before, after, plan, Writing.Listener.NONE)).isInstanceOf(Disagreement.class)
+          .hasMessageContaining("read back");
       var lossy = Plan.of(before, Format.HF, Optional.of(GgufType.F16));
       assertThat(Agreement.lost(before, before, lossy, Writing.Listener.NONE)).isZero();
     }
     var x = new float[] {1, 2, 3, 4};
-    assertThatThrownBy(() -> Agreement.of(x, new float[] {1, 2, 3, 4.0000005f}, 1, 0, 1)).isInstanceOf(Disagreement.class).hasMessageContaining("as no weight changed");
+    assertThatThrownBy(() -> Agreement.of(x, new float[] {1, 2, 3, 4.0000005f}, 1, 0, 1)).isInstanceOf(Disagreement.class)
+        .hasMessageContaining("as no weight changed");
     assertThatThrownBy(() -> Agreement.of(x, new float[] {1, 2, 3, Float.NaN}, 1, 0.5, 4)).isInstanceOf(Disagreement.class);
-    assertThatThrownBy(() -> Agreement.of(x, new float[] {4, 3, 2, 1}, 1, 0.01, 4)).isInstanceOf(Disagreement.class).hasMessageContaining("expected of these weights");
+    assertThatThrownBy(() -> Agreement.of(x, new float[] {4, 3, 2, 1}, 1, 0.01, 4)).isInstanceOf(Disagreement.class)
+        .hasMessageContaining("expected of these weights");
     var same = Agreement.of(x, new float[] {1, 2, 4.1f, 4}, 2, 0.2, 4);
     assertThat(same.same()).isEqualTo(1);
     assertThat(same.tokens()).isEqualTo(2);
@@ -313,12 +326,14 @@ class ConversionTest {
       for (var e : files.entries().values()) {
         var values = e.toFloats();
         if (e.name().equals("model.layers.1.mlp.up_proj.weight")) values[7] = 7e9f;
-        var bytes = java.lang.foreign.MemorySegment.ofArray(new byte[4 * values.length]).copyFrom(java.lang.foreign.MemorySegment.ofArray(values));
+        var bytes = java.lang.foreign.MemorySegment.ofArray(new byte[4 * values.length])
+            .copyFrom(java.lang.foreign.MemorySegment.ofArray(values));
         items.add(new Safetensors.Item(e.name(), "F32", e.shape(), bytes));
       }
       ModelFiles.write(folder.resolve("made"), items, 1 << 30);
     }
-    for (var dtype : new String[] {"f16", "q8_0", "q4_0", "q4_k"}) refused(() -> run(made, "a.gguf", dtype), "model.layers.1.mlp.up_proj.weight cannot be stored as");
+    for (var dtype : new String[] {"f16", "q8_0", "q4_0", "q4_k"}) refused(() -> run(made, "a.gguf", dtype),
+        "model.layers.1.mlp.up_proj.weight cannot be stored as");
     assertThat(folder.resolve("a.gguf")).doesNotExist();
     assertThat(run(made, "a.gguf", "bf16").lost().orElseThrow()).isLessThan(0x1p-8);
   }

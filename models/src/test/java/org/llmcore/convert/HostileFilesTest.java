@@ -47,11 +47,14 @@ class HostileFilesTest {
     var java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
     var out = folder.resolve("out");
     var process = new ProcessBuilder(
-        java, "-Xmx64m", "-XX:MaxDirectMemorySize=32m", "-XX:TieredStopAtLevel=1", "--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-cp",
-        System.getProperty("java.class.path"), HostileFilesTest.class.getName(), DATA.toAbsolutePath().toString(), folder.toString())
+        java, "-Xmx64m", "-XX:MaxDirectMemorySize=32m", "-XX:TieredStopAtLevel=1", "--add-modules", "jdk.incubator.vector",
+            "--enable-native-access=ALL-UNNAMED", "-cp",
+        System.getProperty("java.class.path"), HostileFilesTest.class.getName(), DATA.toAbsolutePath().toString(),
+            folder.toString())
         .redirectOutput(out.toFile()).redirectErrorStream(true).start();
     assertThat(process.waitFor()).as(Files.readString(out)).isZero();
-    assertThat(Files.readString(out)).contains("GGUF", "safetensors", "llama2.c", "tokenizer.model", "GPTQ", "published", "numbers").doesNotContain("NOT REFUSED");
+    assertThat(Files.readString(out)).contains("GGUF", "safetensors", "llama2.c", "tokenizer.model", "GPTQ", "published",
+        "numbers").doesNotContain("NOT REFUSED");
   }
 
   public static void main(String[] arguments) throws IOException {
@@ -63,10 +66,12 @@ class HostileFilesTest {
     main.cut("llama2.c", data.resolve("stories260k/stories260K.bin"), work, f -> Llama2c.read(f));
     main.cut("tokenizer.model", data.resolve("llama2-tokenizer/tokenizer.model"), work, f -> SentencePieceBpe.read(f));
     var gptq = Files.createDirectory(work.resolve("gptq"));
-    for (var name : List.of("config.json", "quantize_config.json")) Files.copy(data.resolve("gptq/w4_g32_asym").resolve(name), gptq.resolve(name));
+    for (var name : List.of("config.json", "quantize_config.json")) Files.copy(data.resolve("gptq/w4_g32_asym").resolve(name),
+        gptq.resolve(name));
     try (var device = new CpuDevice(true, 1)) {
       var words = Optional.of(data.resolve("stories260k/tok512.model"));
-      main.cut("GPTQ", data.resolve("gptq/w4_g32_asym/model.safetensors"), gptq, "model.safetensors", _ -> LanguageModel.open(device, gptq, words, Precision.F32, false).close());
+      main.cut("GPTQ", data.resolve("gptq/w4_g32_asym/model.safetensors"), gptq, "model.safetensors", _ ->
+          LanguageModel.open(device, gptq, words, Precision.F32, false).close());
     }
     main.all("published", published(data));
     main.all("numbers", numbers(data, work));
@@ -132,7 +137,8 @@ class HostileFilesTest {
       list.filter(f -> !f.toString().contains("SUCCESS")).forEach(f -> files.put(f, HostileFilesTest::gguf));
     }
     try (var list = Files.list(data.resolve("safetensors"))) {
-      list.filter(f -> !f.getFileName().toString().startsWith("ok_")).forEach(f -> files.put(f, x -> Safetensors.open(x).close()));
+      list.filter(f -> !f.getFileName().toString().startsWith("ok_"))
+          .forEach(f -> files.put(f, x -> Safetensors.open(x).close()));
     }
     if (files.size() < 6) throw new IllegalStateException("only " + files.size() + " published bad files");
     return files;
@@ -141,18 +147,22 @@ class HostileFilesTest {
   /// Numbers near 2⁶³, products that overflow, endless nesting, absurd shapes.
   private static Map<Path, Reading> numbers(Path data, Path work) throws IOException {
     var files = new LinkedHashMap<Path, Reading>();
-    long[] numbers = {Long.MAX_VALUE, Long.MAX_VALUE - 7, Long.MIN_VALUE, -1, 1L << 32, 1L << 31, (1L << 31) - 1, 1L << 62, 1L << 40};
+    long[] numbers = {Long.MAX_VALUE, Long.MAX_VALUE - 7, Long.MIN_VALUE, -1, 1L << 32, 1L << 31, (1L << 31) - 1, 1L << 62,
+        1L << 40};
     for (long n : numbers) {
       files.put(gguf(work, bytes(3, n, 0L)), HostileFilesTest::gguf); // tensors
       files.put(gguf(work, bytes(3, 0L, n)), HostileFilesTest::gguf); // keys
       files.put(gguf(work, bytes(3, 0L, 1L, n)), HostileFilesTest::gguf); // length of a key
       files.put(gguf(work, bytes(3, 0L, 1L, "k", 8, n)), HostileFilesTest::gguf); // length of a text
-      for (int type = 0; type < 13; type++) files.put(gguf(work, bytes(3, 0L, 1L, "k", 9, type, n)), HostileFilesTest::gguf); // of a list
+      for (int type = 0; type < 13; type++) files.put(gguf(work, bytes(3, 0L, 1L, "k", 9, type, n)),
+          HostileFilesTest::gguf); // of a list
       files.put(gguf(work, bytes(3, 1L, 0L, "t", 1, n, 0, 0L)), HostileFilesTest::gguf); // a dimension
-      files.put(gguf(work, bytes(3, 1L, 0L, "t", 4, 1L << 20, 1L << 20, 1L << 20, n, 0, 0L)), HostileFilesTest::gguf); // a product
+      files.put(gguf(work, bytes(3, 1L, 0L, "t", 4, 1L << 20, 1L << 20, 1L << 20, n, 0, 0L)),
+          HostileFilesTest::gguf); // a product
       files.put(gguf(work, bytes(3, 1L, 0L, "t", 1, 8L, 0, n)), HostileFilesTest::gguf); // an offset
       files.put(gguf(work, bytes(3, 0L, 1L, "general.alignment", 10, n)), HostileFilesTest::gguf);
-      for (var key : List.of("embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length", "block_count", "context_length", "feed_forward_length")) {
+      for (var key : List.of("embedding_length", "attention.head_count", "attention.head_count_kv", "attention.key_length",
+          "block_count", "context_length", "feed_forward_length")) {
         files.put(gguf(work, llama(key, n)), HostileFilesTest::gguf);
       }
       var shape = "{\"a\":{\"dtype\":\"F32\",\"shape\":[" + n + "," + n + "],\"data_offsets\":[0," + n + "]}}";
@@ -161,14 +171,19 @@ class HostileFilesTest {
     files.put(safetensors(work, "{\"a\":" + "[".repeat(1 << 20)), f -> Safetensors.open(f).close());
     files.put(safetensors(work, "{\"a\":".repeat(1 << 18)), f -> Safetensors.open(f).close());
     for (var change : List.of(
-        "hidden_size|1000000000", "num_hidden_layers|1000000000", "vocab_size|-1", "vocab_size|0", "intermediate_size|9223372036854775807", "num_attention_heads|0",
-        "num_key_value_heads|-4", "head_dim|1073741823", "max_position_embeddings|2147483647", "max_position_embeddings|16777216", "rms_norm_eps|-1", "rms_norm_eps|1e400",
-        "num_hidden_layers|4096", "hidden_size|1048576", "vocab_size|16777216", "intermediate_size|4194304", "hidden_size|64.5", "hidden_size|\"64\"", "bos_token_id|512",
+        "hidden_size|1000000000", "num_hidden_layers|1000000000", "vocab_size|-1", "vocab_size|0",
+            "intermediate_size|9223372036854775807", "num_attention_heads|0",
+        "num_key_value_heads|-4", "head_dim|1073741823", "max_position_embeddings|2147483647", "max_position_embeddings|16777216",
+            "rms_norm_eps|-1", "rms_norm_eps|1e400",
+        "num_hidden_layers|4096", "hidden_size|1048576", "vocab_size|16777216", "intermediate_size|4194304", "hidden_size|64.5",
+            "hidden_size|\"64\"", "bos_token_id|512",
         "hidden_size|" + "9".repeat(100_000), "rope_parameters|" + "[".repeat(100_000), "vocab_size|null")) {
       var folder = Files.createDirectories(work.resolve("hf" + files.size()));
-      for (var name : List.of("model.safetensors")) Files.createSymbolicLink(folder.resolve(name), data.resolve("stories260k/hf").resolve(name).toAbsolutePath());
+      for (var name : List.of("model.safetensors")) Files.createSymbolicLink(folder.resolve(name), data.resolve("stories260k/hf")
+          .resolve(name).toAbsolutePath());
       var key = change.substring(0, change.indexOf('|'));
-      var config = Files.readString(data.resolve("stories260k/hf/config.json")).replaceAll("\"" + key + "\": (\\{[^}]*\\}|[^,\\n]*)", "\"" + key + "\": " + change.substring(change.indexOf('|') + 1));
+      var config = Files.readString(data.resolve("stories260k/hf/config.json"))
+          .replaceAll("\"" + key + "\": (\\{[^}]*\\}|[^,\\n]*)", "\"" + key + "\": " + change.substring(change.indexOf('|') + 1));
       Files.writeString(folder.resolve("config.json"), config);
       files.put(folder, f -> {
         try (var device = new CpuDevice(true, 1)) {
@@ -195,7 +210,8 @@ class HostileFilesTest {
 
   private static Path safetensors(Path work, String header) throws IOException {
     var text = header.getBytes(StandardCharsets.UTF_8);
-    return Files.write(Files.createTempFile(work, "n", ".safetensors"), ByteBuffer.allocate(8 + text.length).order(ByteOrder.LITTLE_ENDIAN).putLong(text.length).put(text).array());
+    return Files.write(Files.createTempFile(work, "n", ".safetensors"), ByteBuffer.allocate(8 + text.length)
+        .order(ByteOrder.LITTLE_ENDIAN).putLong(text.length).put(text).array());
   }
 
   /// Keys of a tiny Llama of which one is `n`, and its embedding.
@@ -210,7 +226,8 @@ class HostileFilesTest {
     keys.put("context_length", 16L);
     keys.put("feed_forward_length", 8L);
     keys.put(key, n);
-    parts.addAll(List.of(3, 1L, keys.size() + 2L, "general.architecture", 8, "llama", "llama.attention.layer_norm_rms_epsilon", 6, Float.floatToIntBits(1e-5f)));
+    parts.addAll(List.of(3, 1L, keys.size() + 2L, "general.architecture", 8, "llama", "llama.attention.layer_norm_rms_epsilon", 6,
+        Float.floatToIntBits(1e-5f)));
     keys.forEach((k, v) -> parts.addAll(List.of("llama." + k, 10, v)));
     parts.addAll(List.of("token_embd.weight", 2, 8L, 4L, 0, 0L, new byte[256]));
     return bytes(parts.toArray());

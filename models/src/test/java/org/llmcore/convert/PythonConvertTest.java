@@ -73,7 +73,8 @@ class PythonConvertTest {
 
   private JsonNode python(String program) throws IOException, InterruptedException {
     var errors = folder.resolve("errors");
-    var builder = new ProcessBuilder(System.getProperty("llm.peers"), "-c", program).directory(folder.toFile()).redirectError(errors.toFile());
+    var builder = new ProcessBuilder(System.getProperty("llm.peers"), "-c", program).directory(folder.toFile())
+        .redirectError(errors.toFile());
     builder.environment().put("HF_HUB_OFFLINE", "1");
     var process = builder.start();
     var out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
@@ -82,7 +83,8 @@ class PythonConvertTest {
   }
 
   private void model(Tokenizer words, int rows, int width) {
-    var config = new LlamaConfig(rows, width, 2 * width, 2, 4, 2, width / 4, 64, 1e-5, 1e4, 1, false, words.bos(), words.eos().stream().boxed().toList(), OptionalInt.empty(), "float32");
+    var config = new LlamaConfig(rows, width, 2 * width, 2, 4, 2, width / 4, 64, 1e-5, 1e4, 1, false, words.bos(), words.eos()
+        .stream().boxed().toList(), OptionalInt.empty(), "float32");
     try (var model = LanguageModel.scratch(device, config, words, Precision.F32, 1)) {
       model.save(folder.resolve("made"), 1 << 30);
     }
@@ -93,7 +95,8 @@ class PythonConvertTest {
     var names = dtypes.stream().map(d -> d + ".gguf").toList();
     for (var dtype : dtypes) {
       var c = Conversion.of(folder.resolve("made"), folder.resolve(dtype + ".gguf"));
-      new Conversion(c.from(), c.to(), c.format(), Optional.of(Conversion.dtype(dtype)), Optional.empty(), Optional.empty(), c.check()).run(device, Conversion.Listener.NONE);
+      new Conversion(c.from(), c.to(), c.format(), Optional.of(Conversion.dtype(dtype)), Optional.empty(), Optional.empty(),
+          c.check()).run(device, Conversion.Listener.NONE);
     }
     var ids = python(READ.formatted(JSON.writeValueAsString(names), JSON.writeValueAsString(texts)));
     for (var name : names) agrees(name, texts, ids.get(name));
@@ -104,7 +107,8 @@ class PythonConvertTest {
         var logits = Safetensors.open(folder.resolve(name + ".logits"));
         var model = LanguageModel.open(device, folder.resolve(name), Optional.empty(), Precision.F32, false)) {
       assertThat(theirs.entries().keySet()).containsExactlyInAnyOrderElementsOf(ours.entries().keySet());
-      for (var e : ours.entries().values()) assertThat(e.toFloats()).as(name + " " + e.name()).containsExactly(theirs.get(e.name()).toFloats());
+      for (var e : ours.entries().values()) assertThat(e.toFloats()).as(name + " " + e.name())
+          .containsExactly(theirs.get(e.name()).toFloats());
       var expected = logits.get("logits").toFloats();
       var probe = new int[16];
       for (int i = 0; i < 16; i++) probe[i] = (int) (i * 7919L % model.config().vocabulary());
@@ -114,9 +118,11 @@ class PythonConvertTest {
       for (float z : expected) largest = Math.max(largest, Math.abs(z));
       // f32 on both sides, sums of at most 2·width terms in other orders, 15 matrices: 8·2⁻²⁴·√(2·width)·√15 of the largest
       double bound = 8 * 0x1p-24 * Math.sqrt(2 * model.config().hidden()) * Math.sqrt(15) * largest;
-      for (int i = 0; i < found.length; i++) assertThat((double) Math.abs(found[i] - expected[i])).as("logit " + i).isLessThanOrEqualTo(bound);
+      for (int i = 0; i < found.length; i++) assertThat((double) Math.abs(found[i] - expected[i])).as("logit " + i)
+          .isLessThanOrEqualTo(bound);
       for (int i = 0; i < texts.size(); i++) {
-        assertThat(model.tokenizer().encode(texts.get(i))).as(texts.get(i)).containsExactly(JSON.convertValue(ids.get(i), int[].class));
+        assertThat(model.tokenizer().encode(texts.get(i))).as(texts.get(i))
+            .containsExactly(JSON.convertValue(ids.get(i), int[].class));
       }
     }
   }

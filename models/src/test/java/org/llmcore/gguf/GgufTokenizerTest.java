@@ -25,7 +25,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 class GgufTokenizerTest {
   private static final Path DATA = Path.of(System.getProperty("llm.data", "../shared/data"));
   private static final List<String> TEXTS = List.of(
-      "", " ", "Once upon a time", "  two  spaces ", "It's 1234.5 o'clock!\n\n\ttab", "naïve café, 日本語 and 😀👨‍👩‍👧", "<s>[INST] </s> <|endoftext|>", "\u0000\u0001\uFFFD", "        eight");
+      "", " ", "Once upon a time", "  two  spaces ", "It's 1234.5 o'clock!\n\n\ttab", "naïve café, 日本語 and 😀👨‍👩‍👧",
+          "<s>[INST] </s> <|endoftext|>", "\u0000\u0001\uFFFD", "        eight");
 
   @TempDir private Path folder;
 
@@ -78,13 +79,15 @@ class GgufTokenizerTest {
     var t = tokenizer("gpt2-bpe/tokenizer.json");
     var keys = new LinkedHashMap<String, Object>();
     GgufTokenizer.write(keys, t, t.size());
-    assertThat(keys).containsEntry("tokenizer.ggml.model", "gpt2").containsEntry("tokenizer.ggml.pre", "gpt-2").containsKey("tokenizer.huggingface.json");
+    assertThat(keys).containsEntry("tokenizer.ggml.model", "gpt2").containsEntry("tokenizer.ggml.pre", "gpt-2")
+        .containsKey("tokenizer.huggingface.json");
     keys.remove("tokenizer.huggingface.json");
     same(through(keys, t.size()), t);
     keys.put("tokenizer.huggingface.json", "{}"); // one that cannot be used is passed over
     same(through(keys, t.size()), t);
     keys.put("tokenizer.ggml.pre", "default");
-    assertThatThrownBy(() -> through(keys, t.size())).isInstanceOf(InvalidInput.class).hasMessageContainingAll("'default'", "gpt-2", "llama-bpe");
+    assertThatThrownBy(() -> through(keys, t.size())).isInstanceOf(InvalidInput.class)
+        .hasMessageContainingAll("'default'", "gpt-2", "llama-bpe");
   }
 
   @Test
