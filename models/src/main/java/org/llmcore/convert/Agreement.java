@@ -21,11 +21,13 @@ import org.llmcore.op.Pass;
 ///
 /// | type | bound | because                                                                                       |
 /// |------|-------|-----------------------------------------------------------------------------------------------|
-/// | F16  | 2⁻¹¹  | half a unit in the last place (and 2⁻²⁵ a weight where it is subnormal)                        |
+/// | F16  | 2⁻¹¹  | half a unit in the last place                                                                 |
 /// | BF16 | 2⁻⁸   | the same                                                                                      |
 /// | Q8_0 | 0.023 | each is off by max/254, one of 32 is max: √32/254, and 2⁻¹¹ for the scale in f16              |
 /// | Q4_0 | 0.38  | each is off by d/2, d = max/8, or cut by at most 1/7.5 of itself: √(31/256 + 1/56)             |
 /// | Q4_K | 0.25  | rms of an even error in steps of range/15, range ≤ 2√32·rms of a run: 0.22, and scales of 6 bits |
+///
+/// and beside that a weight by what f16 takes from small numbers, 2⁻²⁵, times the code its scale is multiplied with.
 ///
 /// Logits may then differ by `2 · lost · √matrices · largest |logit|`: relative errors of N matrices that know nothing of each
 /// other add up like √N, and the largest error is to the largest logit as the usual error is to the usual logit; 2 is for what
@@ -120,12 +122,23 @@ public record Agreement(double difference, double largest, double bound, int sam
       for (int i = 0; i < (to - r) * part.columns(); i++) {
         if (Float.compare(a[i], b[i]) == 0 || a[i] == b[i]) continue;
         double e = Math.abs((double) a[i] - b[i]);
-        if (type == GgufType.F16) e = Math.max(0, e - SUBNORMAL);
+        e = Math.max(0, e - small(type));
         error += e * e;
       }
       for (int i = 0; i < (to - r) * part.columns(); i++) size += (double) a[i] * a[i];
     }
     return error == 0 ? 0 : Math.sqrt(error / size);
+  }
+
+  /// What a weight may lose because f16 ends near 6e-8.
+  private static double small(GgufType type) {
+    return switch (type) {
+      case F16 -> SUBNORMAL;
+      case Q8_0 -> 127 * SUBNORMAL;
+      case Q4_0 -> 8 * SUBNORMAL;
+      case Q4_K -> 63 * 16 * SUBNORMAL; // scale · code and minimum, each of 63 steps
+      default -> 0;
+    };
   }
 
   private static double bound(GgufType type) {

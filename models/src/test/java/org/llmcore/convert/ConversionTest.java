@@ -1,6 +1,8 @@
 package org.llmcore.convert;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -10,6 +12,7 @@ import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -41,6 +44,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 class ConversionTest {
   private static final Path DATA = Path.of(System.getProperty("llm.data", "../shared/data"));
 
+  @TempDir private static Path shared;
   @TempDir private Path folder;
   private final Device device = new CpuDevice(true, 1);
 
@@ -70,15 +74,23 @@ class ConversionTest {
   }
 
   /// Two layers, 256 wide, so that every block type fits.
-  private Path made() {
+  @BeforeAll
+  static void aModelIsThere() {
     var words = BpeTrainer.train(List.of("two and two are four, the sky is blue ".repeat(30)), 300);
-    var config = new LlamaConfig(304, 256, 512, 2, 4, 2, 64, 64, 1e-5, 1e4, 1, false, words.bos(), words.eos().stream().boxed()
-        .toList(), OptionalInt.empty(), "float32");
-    var path = folder.resolve("made");
-    try (var model = LanguageModel.scratch(device, config, words, Precision.F32, 1)) {
-      model.save(path, 1 << 30);
+    var config = new LlamaConfig(304, 256, 512, 2, 4, 2, 64, 64, 1e-5, 1e4, 1, false, words.bos(),
+        words.eos().stream().boxed().toList(), OptionalInt.empty(), "float32");
+    try (var device = new CpuDevice(true, 1); var model = LanguageModel.scratch(device, config, words, Precision.F32, 1)) {
+      model.save(shared.resolve("made"), 1 << 30);
     }
-    return path;
+  }
+
+  /// A copy of it.
+  private Path made() throws IOException {
+    var copy = Files.createDirectory(folder.resolve("made"));
+    try (var files = Files.list(shared.resolve("made"))) {
+      for (var f : files.toList()) Files.copy(f, copy.resolve(f.getFileName()));
+    }
+    return copy;
   }
 
   @Test
@@ -142,7 +154,7 @@ class ConversionTest {
   @ParameterizedTest
   @CsvSource({"f16, F16, F16, 2.9e-4", "bf16, BF16, BF16, 2.3e-3", "q8_0, Q8_0, Q8_0, 0.007", "q4_0, Q4_0, Q8_0, 0.11",
       "q4_k, Q4_K, Q8_0, 0.09"})
-  void everyDtypeLosesWhatItMust(String dtype, GgufType linears, GgufType vocabulary, double most) {
+  void everyDtypeLosesWhatItMust(String dtype, GgufType linears, GgufType vocabulary, double most) throws IOException {
     var r = run(made(), "a.gguf", dtype);
     assertThat(r.lossless()).isFalse();
     assertThat(r.lost().orElseThrow()).isPositive().isLessThan(most);
@@ -160,7 +172,7 @@ class ConversionTest {
   }
 
   @Test
-  void halfPrecisionComesBackInHalfPrecision() {
+  void halfPrecisionComesBackInHalfPrecision() throws IOException {
     run(made(), "half", "bf16");
     run(folder.resolve("half"), "half.gguf", "");
     assertThat(run(folder.resolve("half.gguf"), "back", "").types()).isEqualTo("BF16");
@@ -281,6 +293,10 @@ class ConversionTest {
         assertThatThrownBy(() -> conversion(data("stories260k/hf"), to, "").run(device, (what, done, all) -> {
           if (what.equals(phase) && done > all / 2) throw new IllegalStateException("enough");
         })).hasMessage("enough");
+        assertThatThrownBy(() -> conversion(data("stories260k/hf"), to, "").run(device, (what, done, all) -> {
+          if (what.equals(phase) && done > all / 2) throw new UncheckedIOException(new FileSystemException("x", null,
+              "No space left on device"));
+        })).isInstanceOf(InvalidInput.class).hasMessageContaining("No space left on device");
         try (var left = Files.list(folder)) {
           assertThat(left).isEmpty();
         }
@@ -316,6 +332,24 @@ class ConversionTest {
     var same = Agreement.of(x, new float[] {1, 2, 4.1f, 4}, 2, 0.2, 4);
     assertThat(same.same()).isEqualTo(1);
     assertThat(same.tokens()).isEqualTo(2);
+  }
+
+  @Test
+  void aModelOfTinyWeightsLosesNoMoreThanItsScalesCannotSay() throws IOException {
+    var made = made();
+    var items = new java.util.ArrayList<Safetensors.Item>();
+    try (var files = ModelFiles.open(made)) {
+      for (var e : files.entries().values()) {
+        var values = e.toFloats();
+        if (e.name().endsWith("v_proj.weight")) for (int i = 0; i < values.length; i++) values[i] *= 1e-5f;
+        var bytes = java.lang.foreign.MemorySegment.ofArray(new byte[4 * values.length])
+            .copyFrom(java.lang.foreign.MemorySegment.ofArray(values));
+        items.add(new Safetensors.Item(e.name(), "F32", e.shape(), bytes));
+      }
+      ModelFiles.write(made, items, 1 << 30);
+    }
+    for (var dtype : new String[] {"f16", "q8_0", "q4_0", "q4_k"}) assertThat(run(made, dtype + ".gguf", dtype).lost()
+        .orElseThrow()).isLessThan(0.12);
   }
 
   @Test
