@@ -82,8 +82,7 @@ final class Convert implements Callable<Integer> {
     var console = main.console();
     var stop = new Interrupt();
     var wanted = new Conversion(Embedded.path(from), to, format.map(Format::parse).orElseGet(() -> Format.of(to)),
-        dtype.map(Conversion::dtype),
-        tokenizer.map(Embedded::path), adapter, Conversion.Check.NONE);
+        dtype.map(Conversion::dtype), tokenizer.map(Embedded::path), adapter, Conversion.Check.NONE);
     try (var device = Devices.open(threads.orElseGet(Flags::threads)); var screen = new Screen(console, stop)) {
       show(console, wanted.with(checked(wanted, console)).run(device, screen), screen);
     } catch (Disagreement e) {

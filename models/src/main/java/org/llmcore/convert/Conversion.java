@@ -215,7 +215,7 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
         Agreement.words(source, after, check.text, format == Format.LLAMA2C);
       }
       if (check.logits.isEmpty()) return;
-      var precision = check.logits.get();
+      var precision = source instanceof MergedSource ? Precision.F32 : check.logits.get(); // as what is merged is held
       var ids = ids(source);
       var before = source instanceof MergedSource m ? Agreement.logits(device, m.decoder(), ids) : Agreement.logits(device, from,
           tokenizer, precision, ids);
