@@ -24,6 +24,7 @@ import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
+import org.llmcore.quant.BlockCodes;
 import org.llmcore.quant.Nf4Codes;
 import org.llmcore.quant.RoundToNearest;
 import org.llmcore.tensor.BlockType;
@@ -34,8 +35,8 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// Products of 1 and 128 rows with a weight matrix (4096, 4096), forward and backward, in every form of few bits and dense beside
-/// them; NF4 encoding and decoding of that matrix. `Main` adds GB/s of the weights' bytes and,
-/// for the product, the share of what memory gives (a matrix that a cache holds may exceed it: `Streaming` avoids that).
+/// them; encoding and decoding of that matrix. `Main` adds GB/s of the weights' bytes and, for the product, the share of what memory
+/// gives (a matrix that a cache holds may exceed it: `Streaming` avoids that).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -146,10 +147,18 @@ public class QuantBenchmark {
     if (dequantize != null) device.run(dequantize);
   }
 
-  /// f32 to codes on the calling thread; the same for every form.
+  /// f32 to codes on the host; groups are rounded to nearest. Q6_K is not made, dense forms are copied.
   @Benchmark
-  public Nf4Codes encodeNf4() {
-    return Nf4Codes.encode(weights);
+  public Object encode() {
+    return switch (form) {
+      case NF4, NF4_DOUBLE -> Nf4Codes.encode(weights);
+      case Q8_0, Q4_0, Q4_K -> BlockCodes.encode(BlockType.valueOf(form.name()), weights, weights.length);
+      case GROUPED_2 -> RoundToNearest.quantize(weights, N, N, 2, GROUP, false, true);
+      case GROUPED_3 -> RoundToNearest.quantize(weights, N, N, 3, GROUP, false, true);
+      case GROUPED_4 -> RoundToNearest.quantize(weights, N, N, 4, GROUP, false, true);
+      case GROUPED_8 -> RoundToNearest.quantize(weights, N, N, 8, GROUP, false, true);
+      case F32, BF16, Q6_K -> weights.clone();
+    };
   }
 
   /// Bytes of the weights in a form.

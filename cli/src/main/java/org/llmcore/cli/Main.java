@@ -36,7 +36,7 @@ import org.llmcore.flags.Flags;
     footerHeading = "%n",
     exitCodeListHeading = "%nExit codes:%n",
     exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used"},
-    subcommands = {Train.class, Generate.class, Eval.class, Plan.class, Merge.class, Quantize.class, Tokenize.class, Detokenize.class, Logits.class, Inspect.class, Bench.class})
+    subcommands = {Train.class, Generate.class, Eval.class, Plan.class, Merge.class, Quantize.class, Convert.class, Tokenize.class, Detokenize.class, Logits.class, Inspect.class, Bench.class})
 public final class Main implements Runnable {
   private final Surroundings surroundings;
 

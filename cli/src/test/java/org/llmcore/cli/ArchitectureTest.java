@@ -19,7 +19,7 @@ class ArchitectureTest {
     "org.llmcore", "org.llmcore.tensor..", "org.llmcore.op..", "org.llmcore.reference..", "org.llmcore.quant..", "org.llmcore.cpu..", "org.llmcore.trace..", "org.llmcore.flags.."
   };
   private static final String[] MODELS = {
-    "org.llmcore.model..", "org.llmcore.family..", "org.llmcore.peft..", "org.llmcore.checkpoint..", "org.llmcore.gguf..", "org.llmcore.text..", "org.llmcore.generate.."
+    "org.llmcore.model..", "org.llmcore.family..", "org.llmcore.peft..", "org.llmcore.checkpoint..", "org.llmcore.gguf..", "org.llmcore.convert..", "org.llmcore.text..", "org.llmcore.generate.."
   };
   private static final String[] TRAINING = {"org.llmcore.train..", "org.llmcore.data..", "org.llmcore.eval..", "org.llmcore.quantize.."};
 

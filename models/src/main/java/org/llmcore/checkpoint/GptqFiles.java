@@ -144,12 +144,18 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     var spec = spec(layer, outputs, inputs);
     var scales = entry(layer + ".scales").toFloats();
     for (float s : scales) if (!Float.isFinite(s)) throw wrong(layer + ".scales", "finite numbers, not " + s);
-    var zeros = GptqPacking.zeros(spec.bits, ints(layer + ".qzeros"), spec.groups, outputs);
-    for (int i = 0; i < zeros.length; i++) zeros[i] += version.offset();
+    var zeros = zeros(layer, spec, outputs);
     var q = GptqPacking.codes(spec.bits, ints(layer + QWEIGHT), outputs, inputs);
     return new GroupedCodes(
         spec.bits, outputs, inputs, spec.size, q, transposed(scales, spec.groups, outputs),
             transposed(zeros, spec.groups, outputs), spec.groupOf);
+  }
+
+  /// The zeros z (groups, outputs) of a layer.
+  public int[] zeros(String layer, Spec spec, int outputs) {
+    var zeros = GptqPacking.zeros(spec.bits, ints(layer + ".qzeros"), spec.groups, outputs);
+    for (int i = 0; i < zeros.length; i++) zeros[i] += version.offset();
+    return zeros;
   }
 
   private int bits(String layer, int outputs, int inputs) {

@@ -8,6 +8,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -24,6 +25,7 @@ public final class Llama2c {
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
   private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
+  private static final int HEADER = 28;
   private static final int LATER_VERSIONS = 0x616b3432; // "ak42"
 
   private Llama2c() {}
@@ -48,7 +50,8 @@ public final class Llama2c {
   public static LlamaConfig configuration(Path file) {
     if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
     try (var channel = FileChannel.open(file, StandardOpenOption.READ); var arena = Arena.ofConfined()) {
-      return configuration(file, channel.map(FileChannel.MapMode.READ_ONLY, 0, Math.min(28, channel.size()), arena), channel.size());
+      return configuration(file, channel.map(FileChannel.MapMode.READ_ONLY, 0, Math.min(28, channel.size()), arena),
+          channel.size());
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + e.getMessage(), "check that it is a readable file", e);
     }
@@ -102,44 +105,56 @@ public final class Llama2c {
 
   private static long size(LlamaConfig c) {
     // The rotary tables that version 0 carries: cos and sin of half a head for every position.
-    return 28 + 4 * (c.parameters() + (long) c.contextLength() * c.headDim());
+    return HEADER + 4 * (c.parameters() + (long) c.contextLength() * c.headDim());
+  }
+
+  /// Where each tensor begins in a file, in bytes, by Hugging Face name and in the file's order. Rows of q and k lie there in the
+  /// order of neighbours. Behind `model.norm.weight` lies the rotary table, twice contextLength · headDim / 2 values.
+  public static Map<String, Long> places(LlamaConfig c) {
+    var out = new LinkedHashMap<String, Long>();
+    long q = (long) c.heads() * c.headDim() * c.hidden();
+    long kv = (long) c.kvHeads() * c.headDim() * c.hidden();
+    long inner = (long) c.intermediate() * c.hidden();
+    long at = place(out, "model.embed_tokens.weight", HEADER, (long) c.vocabulary() * c.hidden());
+    at = layers(c, out, "input_layernorm", at, c.hidden());
+    at = layers(c, out, "self_attn.q_proj", at, q);
+    at = layers(c, out, "self_attn.k_proj", at, kv);
+    at = layers(c, out, "self_attn.v_proj", at, kv);
+    at = layers(c, out, "self_attn.o_proj", at, q);
+    at = layers(c, out, "post_attention_layernorm", at, c.hidden());
+    at = layers(c, out, "mlp.gate_proj", at, inner);
+    at = layers(c, out, "mlp.down_proj", at, inner);
+    at = layers(c, out, "mlp.up_proj", at, inner);
+    at = place(out, "model.norm.weight", at, c.hidden());
+    if (!c.tiedHead()) out.put("lm_head.weight", at + 4L * c.contextLength() * c.headDim());
+    return out;
+  }
+
+  private static long layers(LlamaConfig c, Map<String, Long> out, String name, long at, long n) {
+    for (int i = 0; i < c.layers(); i++) at = place(out, "model.layers." + i + "." + name + ".weight", at, n);
+    return at;
+  }
+
+  private static long place(Map<String, Long> out, String name, long at, long n) {
+    out.put(name, at);
+    return at + 4 * n;
   }
 
   private static Map<String, float[]> tensors(LlamaConfig c, MemorySegment m) {
     var out = new LinkedHashMap<String, float[]>();
-    int kv = c.kvHeads() * c.headDim();
-    long at = 28;
-    at = take(m, at, out, "model.embed_tokens.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
-    at = layers(c, m, at, out, "input_layernorm", c.hidden());
-    at = layers(c, m, at, out, "self_attn.q_proj", Math.multiplyExact(c.hidden(), c.hidden()));
-    at = layers(c, m, at, out, "self_attn.k_proj", Math.multiplyExact(kv, c.hidden()));
-    at = layers(c, m, at, out, "self_attn.v_proj", Math.multiplyExact(kv, c.hidden()));
-    at = layers(c, m, at, out, "self_attn.o_proj", Math.multiplyExact(c.hidden(), c.hidden()));
-    at = layers(c, m, at, out, "post_attention_layernorm", c.hidden());
-    at = layers(c, m, at, out, "mlp.gate_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
-    at = layers(c, m, at, out, "mlp.down_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
-    at = layers(c, m, at, out, "mlp.up_proj", Math.multiplyExact(c.intermediate(), c.hidden()));
-    at = take(m, at, out, "model.norm.weight", c.hidden());
-    at += 4L * c.contextLength() * c.headDim();
-    if (!c.tiedHead()) take(m, at, out, "lm_head.weight", Math.multiplyExact(c.vocabulary(), c.hidden()));
-    for (int i = 0; i < c.layers(); i++) {
-      var layer = "model.layers." + i + ".self_attn.";
-      out.computeIfPresent(layer + "q_proj.weight", (_, w) -> halves(w, c.heads(), c.headDim(), c.hidden()));
-      out.computeIfPresent(layer + "k_proj.weight", (_, w) -> halves(w, c.kvHeads(), c.headDim(), c.hidden()));
+    var places = new ArrayList<>(places(c).entrySet());
+    for (int i = 0; i < places.size(); i++) {
+      var name = places.get(i).getKey();
+      long from = places.get(i).getValue();
+      long to = i + 1 < places.size() ? places.get(i + 1).getValue() : m.byteSize();
+      // The rotary table lies behind the final norm.
+      long n = name.equals("model.norm.weight") ? c.hidden() : (to - from) / 4;
+      var values = new float[Math.toIntExact(n)];
+      MemorySegment.copy(m, FLOAT, from, values, 0, values.length);
+      int heads = name.endsWith("q_proj.weight") ? c.heads() : name.endsWith("k_proj.weight") ? c.kvHeads() : 0;
+      out.put(name, heads == 0 ? values : halves(values, heads, c.headDim(), c.hidden()));
     }
     return out;
-  }
-
-  private static long layers(LlamaConfig c, MemorySegment m, long at, Map<String, float[]> out, String name, int n) {
-    for (int i = 0; i < c.layers(); i++) at = take(m, at, out, "model.layers." + i + "." + name + ".weight", n);
-    return at;
-  }
-
-  private static long take(MemorySegment m, long at, Map<String, float[]> out, String name, int n) {
-    var values = new float[n];
-    MemorySegment.copy(m, FLOAT, at, values, 0, n);
-    out.put(name, values);
-    return at + 4L * n;
   }
 
   /// Rows of each head from neighbours to halves: row 2i goes to i, row 2i+1 to i + d/2.

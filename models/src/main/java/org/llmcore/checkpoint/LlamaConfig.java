@@ -34,6 +34,13 @@ public record LlamaConfig(
     positive("key/value heads", kvHeads, 1 << 12);
     positive("head dimension", headDim, 1 << 14);
     positive("context length", contextLength, 1 << 24);
+    // The rotary table is memory that no file holds: it may be as large as the weights, which a file must hold, or 64 MB.
+    long table = (long) contextLength * headDim;
+    if (table > Math.max(1 << 24, parameters(vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, tiedHead))) {
+      throw new InvalidInput("a context of " + contextLength + " positions needs a rotary table of " + 4 * table
+          + " bytes, more than the weights",
+          "give the context the model was trained with");
+    }
     if (heads % kvHeads != 0) {
       throw new InvalidInput(heads + " heads with " + kvHeads + " key/value heads",
           "heads must be a multiple of key/value heads");
@@ -183,9 +190,13 @@ public record LlamaConfig(
 
   /// Number of parameters: V·C·(1 or 2) + layers·(2·C·H·D + 2·C·G·D + 3·C·F + 2·C) + C.
   public long parameters() {
-    long c = hidden;
+    return parameters(vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, tiedHead);
+  }
+
+  private static long parameters(int vocabulary, long c, int intermediate, int layers, int heads, int kvHeads, int headDim,
+      boolean tied) {
     long block = 2 * c * heads * headDim + 2 * c * kvHeads * headDim + 3 * c * intermediate + 2 * c;
-    return (tiedHead ? 1L : 2L) * vocabulary * c + layers * block + c;
+    return (tied ? 1L : 2L) * vocabulary * c + layers * block + c;
   }
 
   private LlamaConfig ending(List<Integer> ids) {

@@ -62,6 +62,11 @@ public final class Safetensors implements AutoCloseable {
     }
   }
 
+  /// Place of a dtype in the layout of files.
+  static int rank(String dtype) {
+    return Stored.BY_NAME.get(dtype).ordinal();
+  }
+
   /// One tensor of a file: a view of the mapped bytes.
   public record Entry(String name, String dtype, int[] shape, MemorySegment data) {
     /// Number of elements.
@@ -75,17 +80,26 @@ public final class Safetensors implements AutoCloseable {
     /// @throws InvalidInput if the dtype is not a floating one of 16 bits or more
     public float[] toFloats() {
       var out = new float[Math.toIntExact(elements())];
-      for (int i = 0; i < out.length; i++) {
-        out[i] =
-            switch (dtype) {
-              case "F32" -> data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i);
-              case "BF16" -> Bf16.toFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i));
-              case "F16" -> Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i));
-              case "F64" -> (float) data.getAtIndex(ValueLayout.JAVA_DOUBLE_UNALIGNED, i);
-              default -> throw new InvalidInput("tensor " + name + " has dtype " + dtype, "expected F32, BF16, F16 or F64");
-            };
-      }
+      floats(0, out, out.length);
       return out;
+    }
+
+    /// Elements from an index on, as f32, into the first n of `out`.
+    /// @throws InvalidInput if the dtype is not a floating one of 16 bits or more
+    public void floats(long from, float[] out, int n) {
+      switch (dtype) {
+        case "F32" -> MemorySegment.copy(data, ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * from, out, 0, n);
+        case "BF16" -> {
+          for (int i = 0; i < n; i++) out[i] = Bf16.toFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, from + i));
+        }
+        case "F16" -> {
+          for (int i = 0; i < n; i++) out[i] = Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, from + i));
+        }
+        case "F64" -> {
+          for (int i = 0; i < n; i++) out[i] = (float) data.getAtIndex(ValueLayout.JAVA_DOUBLE_UNALIGNED, from + i);
+        }
+        default -> throw new InvalidInput("tensor " + name + " has dtype " + dtype, "expected F32, BF16, F16 or F64");
+      }
     }
 
     /// All elements of an I32 or I64 tensor.
@@ -284,50 +298,16 @@ public final class Safetensors implements AutoCloseable {
     arena.close();
   }
 
-  /// Writes a file atomically, laid out as the reference library does: tensors by descending dtype, widest first, then by
-  /// name; the header padded with spaces to a multiple of 8; metadata `format: pt`, which transformers insists on.
+  /// Writes a file atomically, laid out as the reference library does (`SafetensorsStream`), with metadata `format: pt`.
   public static void write(Path path, List<Item> items) {
     write(path, Map.of("format", "pt"), items);
   }
 
   /// Writes a file with this metadata.
   public static void write(Path path, Map<String, String> metadata, List<Item> items) {
-    var sorted = new ArrayList<>(items);
-    sorted.sort(Comparator.comparing((Item i) -> Stored.BY_NAME.get(i.dtype)).reversed().thenComparing(Item::name));
-    var root = JsonNodeFactory.instance.objectNode();
-    if (!metadata.isEmpty()) {
-      var m = root.putObject(METADATA);
-      new TreeMap<>(metadata).forEach(m::put);
-    }
-    long at = 0;
-    for (var i : sorted) {
-      if (root.has(i.name)) throw new IllegalArgumentException("two tensors are named " + i.name);
-      var node = root.putObject(i.name);
-      node.put("dtype", i.dtype);
-      var shape = node.putArray("shape");
-      for (int d : i.shape) shape.add(d);
-      node.putArray("data_offsets").add(at).add(at += i.data.byteSize());
-    }
-    var header = root.toString().getBytes(StandardCharsets.UTF_8);
-    int padded = (header.length + 7) / 8 * 8;
-    AtomicFile.write(
-        path,
-        temp -> {
-          try (var channel =
-              FileChannel.open(temp, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
-            var head = ByteBuffer.allocate(8 + padded).order(ByteOrder.LITTLE_ENDIAN).putLong(padded).put(header);
-            while (head.hasRemaining()) head.put((byte) ' ');
-            full(channel, head.flip());
-            for (var i : sorted) {
-              for (long from = 0; from < i.data.byteSize(); from += 1 << 24) {
-                full(channel, i.data.asSlice(from, Math.min(1 << 24, i.data.byteSize() - from)).asByteBuffer());
-              }
-            }
-          }
-        });
-  }
-
-  private static void full(FileChannel channel, ByteBuffer bytes) throws IOException {
-    while (bytes.hasRemaining()) channel.write(bytes);
+    var data = new LinkedHashMap<String, MemorySegment>();
+    for (var i : items) data.put(i.name, i.data);
+    var promises = items.stream().map(i -> new SafetensorsStream.Promise(i.name, i.dtype, i.shape, i.data.byteSize())).toList();
+    AtomicFile.write(path, temp -> SafetensorsStream.write(temp, metadata, promises, (t, out) -> out.bytes(data.get(t.name()))));
   }
 }

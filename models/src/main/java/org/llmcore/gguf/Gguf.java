@@ -19,7 +19,6 @@ import java.util.Map;
 import java.util.Optional;
 
 import org.llmcore.InvalidInput;
-import org.llmcore.tensor.Memory;
 
 /// A GGUF file (versions 2 and 3, little-endian), memory-mapped and checked from end to end before anything is handed out.
 ///
@@ -53,14 +52,21 @@ public final class Gguf implements AutoCloseable {
     /// All elements as f32.
     public float[] toFloats() {
       var out = new float[Math.toIntExact(elements())];
-      long at = data.address();
-      if (type.dtype().isPresent()) {
-        for (int i = 0; i < out.length; i++) out[i] = Memory.load(type.dtype().get(), at, i);
-        return out;
-      }
-      var blocks = type.blocks().orElseThrow();
-      for (int i = 0; i < out.length; i++) out[i] = blocks.value(at + (long) (i / blocks.weights()) * blocks.bytes(), i % blocks.weights());
+      int columns = shape[shape.length - 1];
+      for (int r = 0; r < out.length / columns; r++) row(r, out, r * columns);
       return out;
+    }
+
+    /// Row r as f32, into `out` from an index on. All dimensions but the last count rows.
+    public void row(int r, float[] out, int at) {
+      int columns = shape[shape.length - 1];
+      type.row(data.address() + r * type.bytes(columns), out, at, columns);
+    }
+
+    /// The bytes of row r.
+    public MemorySegment row(int r) {
+      long bytes = type.bytes(shape[shape.length - 1]);
+      return data.asSlice(r * bytes, bytes);
     }
 
     /// For example `Q8_0(64, 192)`.
@@ -281,7 +287,7 @@ public final class Gguf implements AutoCloseable {
         case 3 -> (long) m.get(ValueLayout.JAVA_SHORT_UNALIGNED, take(key, 2));
         case 4 -> u32(key);
         case 5 -> (long) m.get(INT, take(key, 4));
-        case 6 -> (double) m.get(ValueLayout.JAVA_FLOAT_UNALIGNED, take(key, 4));
+        case 6 -> decimal(m.get(ValueLayout.JAVA_FLOAT_UNALIGNED, take(key, 4)));
         case 7 -> m.get(ValueLayout.JAVA_BYTE, take(key, 1)) != 0;
         case STRING -> string(key, Integer.MAX_VALUE / 2);
         case ARRAY -> array(key);
@@ -289,6 +295,11 @@ public final class Gguf implements AutoCloseable {
         case 12 -> m.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, take(key, 8));
         default -> throw wrong(path, "the value of " + key + " has type " + type + ", expected 0 to 12");
       };
+    }
+
+    /// The shortest decimal that is this f32: 1e-5, not 9.999999747378752e-6. It rounds to the same f32.
+    private static double decimal(float value) {
+      return Double.parseDouble(Float.toString(value));
     }
 
     private Values array(String key) {

@@ -5,6 +5,7 @@ import java.util.Optional;
 
 import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Memory;
 
 /// How a GGUF file stores a tensor; the numbers are GGML's.
 public enum GgufType {
@@ -59,5 +60,30 @@ public enum GgufType {
   /// Bytes of a unit.
   int bytes() {
     return blocks.map(BlockType::bytes).orElseGet(() -> dtype.orElseThrow().bytes());
+  }
+
+  /// Whether rows of that many elements are whole units.
+  public boolean fits(int columns) {
+    return columns % unit() == 0;
+  }
+
+  /// Bytes of a row of that many elements, a whole number of units.
+  public long bytes(int columns) {
+    return (long) columns / unit() * bytes();
+  }
+
+  /// Reads a row at an address as f32.
+  void row(long address, float[] out, int at, int columns) {
+    if (dtype.isPresent()) {
+      for (int i = 0; i < columns; i++) out[at + i] = Memory.load(dtype.get(), address, i);
+      return;
+    }
+    var type = blocks.orElseThrow();
+    for (int i = 0; i < columns; i++) out[at + i] = type.value(address + (long) (i / type.weights()) * type.bytes(), i % type.weights());
+  }
+
+  /// The number by which files name it.
+  int number() {
+    return number;
   }
 }

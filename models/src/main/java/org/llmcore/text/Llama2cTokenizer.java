@@ -100,6 +100,11 @@ public final class Llama2cTokenizer implements Tokenizer, PieceStream.Pieces {
         "the file is truncated or of another kind; expected tokenizer.bin, tokenizer.model or tokenizer.json");
   }
 
+  /// (size) what ranks the joining of pieces.
+  float[] scores() {
+    return scores.clone();
+  }
+
   /// The file this was read from.
   public byte[] toBytes() {
     return source.clone();

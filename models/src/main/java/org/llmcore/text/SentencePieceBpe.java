@@ -118,11 +118,9 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
     return new SentencePieceBpe(name, SentencePieceModel.parse(name, bytes));
   }
 
-  /// A Llama tokenizer from its parts, as GGUF files hold them: byte fallback, no removal of spaces.
-  /// @param name how error messages call it
-  /// @param types SentencePiece's numbers: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
-  /// @param dummyPrefix whether text begins with a space
-  public static SentencePieceBpe of(String name, List<String> texts, float[] scores, int[] types, boolean dummyPrefix, String bos, String eos) {
+  /// A Llama tokenizer from its parts, as GGUF files hold them, with byte fallback (`Vocabulary`).
+  static SentencePieceBpe of(String name, List<String> texts, float[] scores, int[] types, boolean dummyPrefix,
+      boolean removeExtraSpaces, String bos, String eos) {
     var pieces = new ArrayList<Piece>();
     for (int i = 0; i < texts.size(); i++) {
       int number = types[i];
@@ -133,13 +131,17 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
       pieces.add(new Piece(texts.get(i), scores[i], type.get()));
     }
     if (pieces.isEmpty()) throw new InvalidInput(name + " holds no vocabulary", "give a tokenizer with --tokenizer");
-    return new SentencePieceBpe(name, new SentencePieceModel(pieces, "identity", dummyPrefix, false, true, false, true, bos, eos));
+    return new SentencePieceBpe(name, new SentencePieceModel(pieces, "identity", dummyPrefix, removeExtraSpaces, true, false, true, bos, eos));
   }
 
   /// The same vocabulary with other habits at the ends of a document; the file itself says nothing of them, and Llama's
   /// (BOS in front, no EOS behind) are what a file alone is read with.
   public SentencePieceBpe withEnds(boolean bosInFront, boolean eosBehind) {
     return new SentencePieceBpe(this, bosInFront, eosBehind);
+  }
+
+  SentencePieceModel model() {
+    return model;
   }
 
   /// Id of what no piece stands for.
