@@ -23,6 +23,7 @@ import org.llmcore.data.Sample;
 import org.llmcore.generate.Generation;
 import org.llmcore.generate.Generator;
 import org.llmcore.generate.Sampling;
+import org.llmcore.text.Wordless;
 import org.llmcore.train.Llama2ChatForm;
 
 /// `generate`: a prompt becomes text.
@@ -98,6 +99,7 @@ final class Generate implements Callable<Integer> {
     var g = generator.generate(new Generator.Request(given, maxNewTokens, sampling, stop, console.json() ? Generator.Listener.NONE : console::print));
     double seconds = (System.nanoTime() - from) / 1e9;
     double rate = g.ids().length / seconds;
+    if (m.model().tokenizer() instanceof Wordless) console.print(Arrays.toString(g.ids()));
     console.print("\n");
     console.say(console.dim(String.format(Locale.ROOT, "%d tokens, %,.1f tokens/s", g.ids().length, rate)));
     var out = new LinkedHashMap<String, Object>();

@@ -183,8 +183,9 @@ record Inspection(
     var tensors = new ArrayList<Stored>();
     shapes(config).forEach((name, shape) -> tensors.add(new Stored(name, "F32", shape,
         4 * shape.stream().mapToLong(Integer::longValue).reduce(1, (a, b) -> a * b))));
-    var words = tokenizer.flatMap(t -> words(t, config, notes));
-    if (tokenizer.isEmpty()) notes.add("the file carries no tokenizer: name one with --tokenizer");
+    var beside = tokenizer.or(() -> Tokenizers.beside(file, config.vocabulary()));
+    var words = beside.flatMap(t -> words(t, config, notes));
+    if (beside.isEmpty()) notes.add("the file carries no tokenizer: name one with --tokenizer");
     return new Inspection("llama2.c checkpoint", size(file), Map.of("names", "as Hugging Face has them"), Optional.of(config),
         tensors, words, notes);
   }
@@ -196,7 +197,7 @@ record Inspection(
       var tensors = stored(files.entries().values());
       compare(config, tensors, notes);
       return new Inspection("Hugging Face folder", size(folder), Map.of(), Optional.of(config), tensors,
-          words(tokenizer.orElse(folder), config, notes), notes);
+          words(tokenizer.or(() -> beside(folder, config)).orElse(folder), config, notes), notes);
     }
   }
 
@@ -327,6 +328,10 @@ record Inspection(
       notes.add(e.getMessage().replace("\n  ---> ", "; "));
       return Optional.empty();
     }
+  }
+
+  private static Optional<Path> beside(Path folder, LlamaConfig config) {
+    return Tokenizers.in(folder) ? Optional.empty() : Tokenizers.beside(folder, config.vocabulary());
   }
 
   private static List<Stored> stored(Collection<Safetensors.Entry> entries) {

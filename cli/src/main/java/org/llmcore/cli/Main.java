@@ -35,7 +35,7 @@ import org.llmcore.flags.Flags;
     commandListHeading = "%nVerbs:%n",
     footerHeading = "%n",
     exitCodeListHeading = "%nExit codes:%n",
-    exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used"},
+    exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used", "130:interrupted; what was done is saved"},
     subcommands = {Train.class, Generate.class, Eval.class, Plan.class, Merge.class, Quantize.class, Convert.class, Tokenize.class, Detokenize.class, Logits.class, Inspect.class, Bench.class})
 public final class Main implements Runnable {
   private final Surroundings surroundings;

@@ -13,6 +13,7 @@ import java.util.OptionalInt;
 import java.util.stream.Collectors;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import picocli.CommandLine.Command;
@@ -39,7 +40,7 @@ import org.llmcore.text.Tokenizers;
       "  tokenize --tokenizer tokenizer.model --input lines.jsonl --bos --json"
     })
 final class Tokenize implements Runnable {
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   @ParentCommand private Main main;
 

@@ -144,7 +144,7 @@ final class Train implements Callable<Integer> {
       console.say("");
     }
     console.print("summary      " + folder.resolve("summary.json") + "\n");
-    console.object(s);
+    console.object(s.json().put("run", folder.toString()).put("summary", folder.resolve("summary.json").toString()));
   }
 
   /// What a person sees of a run.

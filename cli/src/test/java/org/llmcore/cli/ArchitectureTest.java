@@ -16,7 +16,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 /// Who may import whom: `cli → training → models → core → JDK`, and nobody imports `cli` or the benchmarks.
 class ArchitectureTest {
   private static final String[] CORE = {
-    "org.llmcore", "org.llmcore.tensor..", "org.llmcore.op..", "org.llmcore.reference..", "org.llmcore.quant..", "org.llmcore.cpu..", "org.llmcore.trace..", "org.llmcore.flags.."
+    "org.llmcore", "org.llmcore.tensor..", "org.llmcore.op..", "org.llmcore.reference..", "org.llmcore.quant..", "org.llmcore.cpu..", "org.llmcore.host..", "org.llmcore.trace..", "org.llmcore.flags.."
   };
   private static final String[] MODELS = {
     "org.llmcore.model..", "org.llmcore.family..", "org.llmcore.peft..", "org.llmcore.checkpoint..", "org.llmcore.gguf..", "org.llmcore.convert..", "org.llmcore.text..", "org.llmcore.generate.."

@@ -32,6 +32,7 @@ import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
+import org.llmcore.text.Wordless;
 
 /// A model with its weights in memory and its tokenizer: what is opened, tuned, asked and saved. Owns the weights' region.
 ///
@@ -69,7 +70,7 @@ public final class LanguageModel implements AutoCloseable {
       throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder, a GGUF file or a llama2.c .bin file");
     }
     var config = LlamaConfig.read(path.resolve("config.json"));
-    var words = tokenizer(tokenizer.orElse(path), config);
+    var words = words(path, tokenizer, config);
     try (var files = ModelFiles.open(path)) {
       var gptq = GptqConfig.find(path).map(c -> GptqFiles.of(files.entries(), c));
       if (gptq.isPresent()) return gptq(device, config, words, precision, trainable, files, gptq.get());
@@ -186,10 +187,7 @@ public final class LanguageModel implements AutoCloseable {
   private static LanguageModel llama2c(Device device, Path path, Optional<Path> tokenizer, Form form,
       boolean trainable) {
     var file = Llama2c.read(path);
-    if (tokenizer.isEmpty()) {
-      throw new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model");
-    }
-    var words = tokenizer(tokenizer.get(), file.config());
+    var words = words(path, tokenizer, file.config());
     var region = device.reserve("weights", Decoder.bytes(file.config(), form));
     var decoder = Decoder.carve(file.config(), region, form, trainable);
     decoder.parameters().map().forEach((name, w) -> upload(device, w, file.tensors().get(name)));
@@ -206,6 +204,17 @@ public final class LanguageModel implements AutoCloseable {
     var decoder = Decoder.carve(config, region, form, true);
     Initialisation.initialise(decoder, seed);
     return new LanguageModel(device, decoder, tokenizer, region, form, List.of());
+  }
+
+  /// The tokenizer that is named, the one in the model's folder, or one beside it; without any, ids still work.
+  public static Tokenizer words(Path path, Optional<Path> named, LlamaConfig config) {
+    if (named.isPresent()) return tokenizer(named.get(), config);
+    boolean folder = Files.isDirectory(path);
+    if (folder && Tokenizers.in(path)) return tokenizer(path, config);
+    var beside = Tokenizers.beside(path, config.vocabulary());
+    if (beside.isPresent()) return tokenizer(beside.get(), config);
+    return new Wordless(config.vocabulary(), config.bos(), config.eos(), "there is no tokenizer " + (folder ? "in the folder " : "beside ") + path,
+        "text needs one: name it with --tokenizer (tokenizer.json, tokenizer.model or tokenizer.bin), or give token ids");
   }
 
   private static Tokenizer tokenizer(Path path, LlamaConfig config) {

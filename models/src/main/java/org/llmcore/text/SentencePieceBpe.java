@@ -9,6 +9,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalInt;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.text.SentencePieceModel.Piece;
@@ -30,12 +32,17 @@ import org.llmcore.text.SentencePieceModel.Type;
 /// The ids agree with the C++ library's except where a file spells a control piece like a piece of text: there the
 /// library would return the control id for text, this class does not.
 public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
+  private static final int LONGEST_KEPT = 32; // characters
+  private static final int MOST_KEPT = 1 << 14; // words: some 2 MB
+
   private final SentencePieceModel model;
   private final Map<String, Integer> index = new HashMap<>(); // pieces that text can become
   private final SentencePieceText form;
   private final int[] rank; // (size) place of a piece's score among all scores, best first
   private final byte[][] bytes; // (size) text
   private final int[] byteIds = new int[256];
+  private final Map<String, int[]> words = new ConcurrentHashMap<>(); // only saves work
+  private final boolean separable;
   private final boolean unused;
   private final int longest;
   private final int unknown;
@@ -77,6 +84,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
     }
     unknown = unknownId;
     longest = length;
+    separable = separable(model);
     unused = model.pieces().stream().anyMatch(p -> p.type() == Type.UNUSED);
     float[] scores = new float[size];
     for (int id = 0; id < size; id++) {
@@ -97,6 +105,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
     rank = of.rank;
     bytes = of.bytes;
     System.arraycopy(of.byteIds, 0, byteIds, 0, 256);
+    separable = of.separable;
     unused = of.unused;
     longest = of.longest;
     unknown = of.unknown;
@@ -188,6 +197,35 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
   @Override
   public int[] encode(String text) {
     String normal = form.normalise(text);
+    if (!separable) return whole(normal);
+    var ids = IntStream.builder();
+    for (int from = 0; from < normal.length(); ) {
+      int to = wordEnd(normal, from);
+      for (int id : word(normal.substring(from, to))) ids.add(id);
+      from = to;
+    }
+    return ids.build().toArray();
+  }
+
+  /// Where the spaces at `from` and the word behind them end.
+  private static int wordEnd(String normal, int from) {
+    int to = from;
+    while (to < normal.length() && normal.charAt(to) == SentencePieceText.SPACE) to++;
+    while (to < normal.length() && normal.charAt(to) != SentencePieceText.SPACE) to++;
+    return to;
+  }
+
+  /// Ids of a word with the spaces before it. Text repeats its words: the short ones are kept.
+  private int[] word(String word) {
+    if (word.length() > LONGEST_KEPT) return whole(word);
+    var known = words.get(word);
+    if (known != null) return known;
+    int[] ids = whole(word);
+    if (words.size() < MOST_KEPT) words.put(word, ids);
+    return ids;
+  }
+
+  private int[] whole(String normal) {
     if (normal.isEmpty()) {
       return new int[0];
     }
@@ -203,6 +241,15 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
       at = to;
     }
     return out.of(merging.run());
+  }
+
+  /// Whether no piece joins a word to the space behind it, so that words can be encoded one by one.
+  private static boolean separable(SentencePieceModel model) {
+    return model.byteFallback() && model.pieces().stream().allMatch(p -> switch (p.type()) {
+      case NORMAL, USER_DEFINED -> wordEnd(p.text(), 0) == p.text().length();
+      case UNUSED -> false; // how one is taken apart again depends on the whole text
+      case CONTROL, UNKNOWN, BYTE -> true;
+    });
   }
 
   @Override

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 
 import org.llmcore.InvalidInput;
@@ -45,6 +46,36 @@ public final class Tokenizers {
     return tokenizer;
   }
 
+  /// The tokenizer that lies beside a model and not in it, as llama2.c's checkpoints have theirs: `tokenizer.*` or
+  /// `tok<vocabulary>.*` in the folder that holds the model. It counts only if it has exactly the model's ids.
+  /// @param model a checkpoint file (llama2.c's own form comes first) or a folder (that form comes last)
+  public static Optional<Path> beside(Path model, int vocabulary) {
+    var folder = model.toAbsolutePath().normalize().getParent();
+    if (folder == null) return Optional.empty();
+    var kinds = Files.isDirectory(model) ? List.of(".json", ".model", ".bin") : List.of(".bin", ".model", ".json");
+    for (var kind : kinds) {
+      for (var name : List.of("tokenizer", "tok" + vocabulary)) {
+        var file = folder.resolve(name + kind);
+        if (Files.isRegularFile(file) && ids(file) == vocabulary) return Optional.of(file);
+      }
+    }
+    return Optional.empty();
+  }
+
+  /// How many ids a file has; none if it is no tokenizer: nobody has named it.
+  private static int ids(Path file) {
+    try {
+      return read(file).size();
+    } catch (InvalidInput other) {
+      return 0;
+    }
+  }
+
+  /// Whether a folder holds a file that is named like a tokenizer's.
+  public static boolean in(Path folder) {
+    return find(folder).isPresent();
+  }
+
   /// Writes a tokenizer into a model folder: the file it was read from (tokenizer.json, tokenizer.bin) or a
   /// tokenizer.model, and beside the first and the last a tokenizer_config.json, with which transformers loads it.
   /// @throws InvalidInput if a file cannot be written
@@ -59,6 +90,7 @@ public final class Tokenizers {
         write(folder.resolve("tokenizer_config.json"), TokenizerConfig.json(t, "PreTrainedTokenizerFast"));
       }
       case Llama2cTokenizer t -> write(folder.resolve("tokenizer.bin"), t.toBytes());
+      case Wordless _ -> {} // a model that came without one goes without one
       default -> throw new IllegalArgumentException("no file format for a " + tokenizer.getClass().getName());
     }
   }
@@ -89,24 +121,25 @@ public final class Tokenizers {
   }
 
   private static Path inFolder(Path folder) {
+    return find(folder).orElseThrow(() -> new InvalidInput(
+        "There is no tokenizer in the folder " + folder + ": expected tokenizer.json, tokenizer.model or tokenizer.bin",
+        "copy the tokenizer of the model into the folder, or name its file"));
+  }
+
+  private static Optional<Path> find(Path folder) {
     for (String name : List.of("tokenizer.json", "tokenizer.model", "tokenizer.bin")) {
-      if (Files.isRegularFile(folder.resolve(name))) {
-        return folder.resolve(name);
-      }
+      if (Files.isRegularFile(folder.resolve(name))) return Optional.of(folder.resolve(name));
     }
     for (String kind : List.of(".json", ".model", ".bin")) {
       try (var files = Files.list(folder)) {
         var found = files.filter(f -> f.getFileName().toString().startsWith("tok") && f.toString().endsWith(kind)
             && !f.endsWith("tokenizer_config.json")).toList();
-        if (found.size() == 1) {
-          return found.getFirst();
-        }
+        if (found.size() == 1) return Optional.of(found.getFirst());
       } catch (IOException e) {
         throw new InvalidInput("Cannot list the folder " + folder + ": " + e.getMessage(), "check the path and its permissions", e);
       }
     }
-    throw new InvalidInput("There is no tokenizer in the folder " + folder + ": expected tokenizer.json, tokenizer.model or tokenizer.bin",
-        "copy the tokenizer of the model into the folder, or name its file");
+    return Optional.empty();
   }
 
   /// A whole file, if it has the size a tokenizer can have.

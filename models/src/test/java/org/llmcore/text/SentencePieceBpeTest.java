@@ -53,6 +53,21 @@ class SentencePieceBpeTest {
     assertThat(pieces(plain(with(normal("aa", -1))), "aaaaa")).isEqualTo("aa aa a");
   }
 
+  /// With byte fallback words are encoded one by one, unless a piece of the file reaches from a word over the space behind it.
+  @Test
+  void wordsAreEncodedApartOnlyWhereNoPieceJoinsThem() {
+    assertThat(pieces(withBytes(), "ab ab  abc ab")).isEqualTo("ab ▁ ab ▁ ▁ abc ▁ ab");
+    assertThat(pieces(withBytes(normal("▁▁", -1), normal("▁a", 1)), "ab ab  ab")).isEqualTo("ab ▁a b ▁ ▁a b");
+    assertThat(pieces(withBytes(normal("b▁", 1), normal("b▁a", 2)), "ab ab b")).isEqualTo("a b▁a b▁ b");
+    assertThat(pieces(withBytes(new Piece("b▁a", 0, Type.USER_DEFINED)), "ab ab")).isEqualTo("a b▁a b");
+  }
+
+  private static SentencePieceBpe withBytes(Piece... more) {
+    var pieces = with(more);
+    for (int b = 0; b < 256; b++) pieces.add(new Piece(String.format("<0x%02X>", b), 0, Type.BYTE));
+    return reread(new SentencePieceModel(pieces, "identity", false, false, true, false, true, "<s>", "</s>"));
+  }
+
   @Test
   void unknownCharactersWithoutByteFallbackAreOneUnknownIdForARun() {
     assertThat(plain(BASE).encode("a😀éb")).containsExactly(6, 0, 7);

@@ -39,7 +39,7 @@ final class ChatRows {
       var role = m.path("role").asText();
       boolean assistant = role.equals("assistant");
       answered |= assistant;
-      turns.add(new Turn(role, m.path("content").asText(), assistant && m.path("weight").asInt(1) == 1));
+      turns.add(new Turn(role, text(m.path("content")).orElse(""), assistant && m.path("weight").asInt(1) == 1));
     }
     if (!answered) problems.add(Kind.EXAMPLE_MISSING_ASSISTANT_MESSAGE, line, "no message of the assistant, nothing to learn");
     return problems.total() > before ? Optional.empty() : Optional.of(new Sample.Chat(turns, origin));
@@ -63,8 +63,9 @@ final class ChatRows {
       problems.add(Kind.UNRECOGNIZED_ROLE, line, who + " has role " + (role.isMissingNode() ? "missing" : role) + "; allowed are " + new TreeSet<>(ROLES));
     var content = m.path("content");
     boolean called = m.path("function_call").size() > 0;
-    if (!content.isTextual() || (content.asText().isEmpty() && !called))
-      problems.add(Kind.MISSING_CONTENT, line, who + " has " + (content.isTextual() ? "an empty" : "no text as") + " content");
+    var text = text(content);
+    if (text.isEmpty() || (text.get().isEmpty() && !called))
+      problems.add(Kind.MISSING_CONTENT, line, who + " has " + (text.isPresent() ? "an empty" : content.isArray() ? "parts that are no text in its" : "no text as") + " content");
     if (called || role.asText().equals("function"))
       problems.add(Kind.FORM, line, who + " calls or answers a function; only system, user and assistant text can be trained on");
     var weight = m.path("weight");
@@ -74,6 +75,18 @@ final class ChatRows {
       else if (!role.asText().equals("assistant"))
         problems.add(Kind.WEIGHT, line, who + " has a weight, but only messages of the assistant are learned");
     }
+  }
+
+  /// A content's text: itself, or its parts `{"type": "text", "text": …}` one after another; none where it is neither.
+  private static Optional<String> text(JsonNode content) {
+    if (content.isTextual()) return Optional.of(content.asText());
+    if (!content.isArray()) return Optional.empty();
+    var text = new StringBuilder();
+    for (var part : content) {
+      if (!part.path("type").asText().equals("text") || !part.path("text").isTextual()) return Optional.empty();
+      text.append(part.path("text").asText());
+    }
+    return Optional.of(text.toString());
   }
 
   static Optional<Sample> shareGpt(JsonNode row, long line, String origin, Problems problems) {

@@ -4,15 +4,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Optional;
-import java.util.OptionalInt;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.GptqConfig;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.model.LanguageModel;
 import org.llmcore.text.Tokenizer;
-import org.llmcore.text.Tokenizers;
 
 /// A model whose weights are read one by one: the whole of it need not fit into memory.
 public final class Source implements AutoCloseable {
@@ -39,9 +38,7 @@ public final class Source implements AutoCloseable {
     ModelFiles.refusePickle(path);
     if (Files.isRegularFile(path)) {
       var file = Llama2c.read(path);
-      var place = tokenizer.orElseThrow(() ->
-          new InvalidInput(path + " carries no tokenizer", "name one: --tokenizer tokenizer.bin or tokenizer.model"));
-      var words = Tokenizers.open(place, OptionalInt.of(file.config().vocabulary()));
+      var words = LanguageModel.words(path, tokenizer, file.config());
       return new Source(file.config(), words, (name, _) -> file.tensors().get(name), Optional.empty());
     }
     if (!Files.isDirectory(path))
@@ -49,7 +46,7 @@ public final class Source implements AutoCloseable {
     var config = LlamaConfig.read(path.resolve("config.json"));
     if (GptqConfig.find(path).isPresent())
         throw new InvalidInput(path + " is quantized already", "give the model as it was before quantization");
-    var words = Tokenizers.open(tokenizer.orElse(path), OptionalInt.of(config.vocabulary()));
+    var words = LanguageModel.words(path, tokenizer, config);
     var files = ModelFiles.open(path);
     return new Source(config, words, (name, shape) -> tensor(files, name, shape), Optional.of(files));
   }

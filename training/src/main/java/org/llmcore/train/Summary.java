@@ -9,6 +9,7 @@ import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 
 import org.llmcore.checkpoint.AtomicFile;
 
@@ -31,9 +32,14 @@ public record Summary(
           .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
           .build();
 
+  /// As `summary.json` has it: snake_case keys, absent values left out.
+  public ObjectNode json() {
+    return JSON.valueToTree(this);
+  }
+
   void write(Path file) {
     try {
-      AtomicFile.write(file, JSON.writerWithDefaultPrettyPrinter().writeValueAsString(this) + "\n");
+      AtomicFile.write(file, JSON.writerWithDefaultPrettyPrinter().writeValueAsString(json()) + "\n");
     } catch (IOException e) {
       throw new IllegalStateException(e);
     }

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
@@ -200,7 +201,7 @@ public final class TrainingRun {
   private Summary train(LanguageModel model, Corpus corpus, StepPlan steps, MemoryPlan plan) {
     var method = adapter(model);
     boolean frozen = method.isPresent();
-    var before = corpus.task().filter(_ -> !resume && !frozen).map(t -> judge(t, model.decoder(), model, "before"));
+    var before = corpus.task().filter(_ -> resumed().isEmpty() && !frozen).map(t -> judge(t, model.decoder(), model, "before"));
     try (var training = device.reserve("training", plan.training())) {
       var tuning = method.map(c -> Tuning.adapter(model.decoder(), c, training)).orElseGet(() -> Tuning.full(model.decoder()));
       var loop = loop(model, corpus, steps, plan, tuning, training, accuracy(before));
@@ -251,12 +252,11 @@ public final class TrainingRun {
     var settings = new Optimizer.Settings(t.beta1(), t.beta2(), t.eps(), t.weightDecay(), t.clip());
     tuning.adapter().ifPresent(a -> initialise(a, model, t.seed()));
     var optimizer = new Optimizer(device, training, tuning.trained(), settings);
-    var resumed = resume ? Checkpoint.newest(checkpoints()) : Optional.<Checkpoint>empty();
-    if (resume && resumed.isEmpty()) throw new InvalidInput(folder + " holds no checkpoint to continue from", "start the run anew under another name");
+    var resumed = resumed();
     resumed.ifPresent(c -> c.restore(device, tuning, optimizer));
     int from = resumed.map(c -> c.state().step()).orElse(0);
     try (var step = device.reserve("step", plan.step());
-        var metrics = resume ? Metrics.resume(folder.resolve("metrics.jsonl"), from) : Metrics.create(folder.resolve("metrics.jsonl"));
+        var metrics = resume ? Metrics.resume(folder.resolve("metrics.jsonl"), resumed.isPresent() ? from : -1) : Metrics.create(folder.resolve("metrics.jsonl"));
         var events = EventFile.create(folder, from, InstantSource.system())) {
       var trainer = new Trainer(device, tuning, optimizer, step, t.checkpointing(), t.seed());
       var loop = new Loop(model.decoder(), trainer, tuning, optimizer, steps, validation(corpus), metrics, events, accuracy, resumed.map(Checkpoint::state));
@@ -266,6 +266,11 @@ public final class TrainingRun {
     } catch (IOException e) {
       throw new InvalidInput("cannot write into " + folder + ": " + e.getMessage(), "free space; the last checkpoint is unharmed", e);
     }
+  }
+
+  /// What `--resume` continues from: nothing where the run was killed before its first checkpoint, so that it begins again.
+  private Optional<Checkpoint> resumed() {
+    return resume ? Checkpoint.newest(checkpoints()) : Optional.empty();
   }
 
   private void initialise(Adapter adapter, LanguageModel model, long seed) {
@@ -294,9 +299,11 @@ public final class TrainingRun {
     double bestLoss;
     int bestStep;
     int stale;
-    int saved = -1;
+    int saved;
+    final boolean continued;
     OptionalDouble accuracyBefore;
     OptionalDouble lossBefore;
+    OptionalDouble lastEvaluated = OptionalDouble.empty();
 
     Loop(
         Decoder base, Trainer trainer, Tuning tuning, Optimizer optimizer, StepPlan plan, List<Batch> validation, Metrics metrics, EventFile events,
@@ -309,6 +316,9 @@ public final class TrainingRun {
       this.validation = validation;
       this.metrics = metrics;
       this.events = events;
+      this.continued = state.isPresent();
+      this.saved = state.map(Checkpoint.State::step).orElse(-1);
+      this.lastLoss = continued ? lastLoss() : Double.NaN;
       this.firstLoss = state.map(Checkpoint.State::firstLoss).orElse(Double.NaN);
       this.bestLoss = state.map(Checkpoint.State::bestLoss).orElse(Double.POSITIVE_INFINITY);
       this.bestStep = state.map(Checkpoint.State::bestStep).orElse(0);
@@ -323,7 +333,7 @@ public final class TrainingRun {
       var schedule = new LrSchedule(t.schedule(), t.learningRate(), t.minLearningRate(), t.warmup(steps), steps);
       // An adapter leaves the base as it was: where there is one, the base is evaluated after the first step, which comes sooner.
       boolean frozen = tuning.adapter().isPresent();
-      if (!resume && !frozen) lossBefore = evaluate(0, tuning.decoder());
+      if (!continued && !frozen) lossBefore = evaluate(0, tuning.decoder());
       var after = lossBefore;
       listener.begins(from, steps);
       long begun = System.nanoTime();
@@ -350,14 +360,22 @@ public final class TrainingRun {
       boolean interrupted = s < steps && !early;
       if (!interrupted && !early) after = evaluate(s, tuning.decoder());
       save(s);
-      if (early) best(s);
+      if (early) after = best(s);
       return new Looped(accuracyBefore, lossBefore, after, firstLoss, lastLoss, s, speed, firstStep, step.high(), interrupted);
     }
 
-    /// Early stopping gives back the best checkpoint's parameters.
-    private void best(int s) {
-      note("no better evaluation loss for " + stale + " evaluations: stopped after step " + s + ", taking step " + bestStep);
-      Checkpoint.list(checkpoints()).stream().filter(c -> c.state().step() == bestStep).findFirst().ifPresent(c -> c.restore(device, tuning));
+    /// Early stopping gives back the best checkpoint's parameters and their evaluation loss.
+    private OptionalDouble best(int s) {
+      var best = Checkpoint.list(checkpoints()).stream().filter(c -> c.state().step() == bestStep).findFirst();
+      note("no better evaluation loss for " + stale + " evaluations: stopped after step " + s
+          + (best.isPresent() ? ", taking step " + bestStep : "; no step was better than none, keeping the last"));
+      best.ifPresent(c -> c.restore(device, tuning));
+      return best.isPresent() ? OptionalDouble.of(bestLoss) : lastEvaluated;
+    }
+
+    /// The loss of the step a resumed run continues after.
+    private double lastLoss() {
+      return Metrics.read(folder.resolve("metrics.jsonl")).stream().map(l -> l.values().get("loss")).filter(Objects::nonNull).reduce((_, last) -> last).orElse(Double.NaN);
     }
 
     private void check(Trainer.Report report, int s) {
@@ -387,6 +405,7 @@ public final class TrainingRun {
       metrics.add(new Metrics.Line(s, Map.of("eval_loss", loss)));
       events.add(s, Map.of("eval/loss", loss));
       listener.evaluated(s, loss);
+      lastEvaluated = OptionalDouble.of(loss);
       if (loss < bestLoss) {
         bestLoss = loss;
         bestStep = s;

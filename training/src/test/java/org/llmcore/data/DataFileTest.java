@@ -67,6 +67,16 @@ class DataFileTest {
   }
 
   @Test
+  void contentMayBeAListOfTextPartsAndOfNothingElse() throws IOException {
+    var parts = CHAT.replace("\"hi\"", "[{\"type\":\"text\",\"text\":\"h\"},{\"type\":\"text\",\"text\":\"i\"}]");
+    assertThat(load(file("c.jsonl", parts)).getFirst().ids()).isEqualTo(load(file("d.jsonl", CHAT)).getFirst().ids());
+    var image = CHAT.replace("\"hi\"", "[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]");
+    assertThatThrownBy(() -> load(file("e.jsonl", image))).isInstanceOf(InvalidInput.class)
+      .hasMessageContaining("missing_content: message 1 has parts that are no text in its content");
+    assertThatThrownBy(() -> load(file("f.jsonl", CHAT.replace("\"hi\"", "[]")))).hasMessageContaining("an empty content");
+  }
+
+  @Test
   void aLineWithoutItsClosingBraceIsNamedWithLineAndColumn() throws IOException {
     var open = CHAT.substring(0, CHAT.length() - 1);
     assertThatThrownBy(() -> load(file("c.jsonl", CHAT + "\n\n" + open + "\n" + CHAT)))

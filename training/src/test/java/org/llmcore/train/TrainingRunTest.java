@@ -3,6 +3,8 @@ package org.llmcore.train;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -99,6 +101,80 @@ class TrainingRunTest {
       assertThat(resumed.evalLossBefore()).isEqualTo(whole.evalLossBefore());
     }
     assertThat(Metrics.read(folder.resolve("stopped/metrics.jsonl")).stream().filter(l -> l.values().containsKey("loss")).count()).isEqualTo(10);
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void aRunThatWasKilledBeforeItsFirstCheckpointBeginsAgain(boolean adapter) {
+    var recipe = recipe(8, false, 6, 5e-3);
+    if (adapter) {
+      run("base", recipe, 2);
+      recipe = lora(recipe, folder.resolve("base/model"), 5e-3, OptionalInt.empty());
+    }
+    var whole = run("whole", recipe, 2);
+    var killed = new TrainingListener() {
+      @Override
+      public void step(int step, Trainer.Report report, double rate, double tokensPerSecond) {
+        if (step == 2) throw new IllegalStateException("killed");
+      }
+    };
+    try (Device device = new CpuDevice(true, 2)) {
+      var first = new TrainingRun(device, recipe, folder.resolve("killed"), false, killed, () -> false);
+      assertThatThrownBy(first::run).hasMessage("killed");
+      assertThat(Checkpoint.list(folder.resolve("killed/checkpoints")).size()).as("a better evaluation is a checkpoint").isEqualTo(adapter ? 1 : 0);
+      var again = new TrainingRun(device, recipe, folder.resolve("killed"), true, TrainingListener.NONE, () -> false).run();
+      assertThat(again.weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(again.evalLossBefore()).isEqualTo(whole.evalLossBefore());
+    }
+    assertThat(lossesAndEvaluations("killed")).isEqualTo(lossesAndEvaluations("whole"));
+  }
+
+  private List<String> lossesAndEvaluations(String name) {
+    return Metrics.read(folder.resolve(name + "/metrics.jsonl")).stream()
+        .map(l -> l.step() + " " + l.values().get("loss") + " " + l.values().get("eval_loss")).toList();
+  }
+
+  @Test
+  void aFinishedRunThatIsResumedSaysTheSameAgain() {
+    var recipe = recipe(8, false, 4, 5e-3);
+    var whole = run("whole", recipe, 2);
+    try (Device device = new CpuDevice(true, 2)) {
+      var again = new TrainingRun(device, recipe, folder.resolve("whole"), true, TrainingListener.NONE, () -> false).run();
+      assertThat(again.weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(again.firstLoss()).isEqualTo(whole.firstLoss());
+      assertThat(again.lastLoss()).isEqualTo(whole.lastLoss());
+      assertThat(again.evalLossAfter()).isEqualTo(whole.evalLossAfter());
+    }
+  }
+
+  /// LoRA on a saved model, evaluated after every step.
+  private Recipe lora(Recipe recipe, Path base, double learningRate, OptionalInt patience) {
+    var t = recipe.training();
+    return new Recipe(
+        new Recipe.Pretrained(new Recipe.Source(base.toString()), Recipe.Precision.F32), Optional.empty(),
+        new Recipe.LowRank(4, 8, 0, new Recipe.AllLinear(), false, false), recipe.data(),
+        new Recipe.Training(1, t.maxSteps(), 8, 8, learningRate, LrSchedule.Kind.CONSTANT, 0, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false),
+        new Recipe.Evaluation(1, Recipe.Task.LOSS, 50, patience), recipe.checkpoints(), recipe.output());
+  }
+
+  @Test
+  void earlyStoppingGivesBackTheBestStepAndItsLoss() {
+    run("base", recipe(8, false, 6, 5e-3), 2);
+    var s = run("early", lora(recipe(8, false, 40, 5e-3), folder.resolve("base/model"), 0.01, OptionalInt.of(1)), 2);
+    assertThat(s.steps()).isLessThan(40);
+    var losses = Metrics.read(folder.resolve("early/metrics.jsonl")).stream().map(l -> l.values().get("eval_loss")).filter(Objects::nonNull).toList();
+    double best = losses.stream().mapToDouble(x -> x).min().getAsDouble();
+    assertThat(losses.indexOf(best)).as("%s", losses).isPositive().isEqualTo(losses.size() - 2);
+    assertThat(s.evalLossAfter()).hasValue(best);
+    assertThat(s.notes()).anyMatch(n -> n.contains("taking step " + losses.indexOf(best)));
+  }
+
+  @Test
+  void earlyStoppingSaysWhenNoStepWasBetterThanNone() {
+    run("base", recipe(8, false, 6, 5e-3), 2);
+    var s = run("early", lora(recipe(8, false, 40, 5e-3), folder.resolve("base/model"), 30, OptionalInt.of(2)), 2);
+    assertThat(s.notes()).anyMatch(n -> n.contains("no step was better than none"));
+    assertThat(s.evalLossAfter().getAsDouble()).isGreaterThan(s.evalLossBefore().getAsDouble());
   }
 
   @Test

@@ -1,7 +1,9 @@
 package org.llmcore.data.sql;
 
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 
 /// The words schemas are made of. Every fifth table and every sixth column is kept for test schemas: fine-tuning never sees
 /// them. Pre-training meets all words, as the corpus of any language model does, and invented ones besides, so that a model
@@ -55,6 +57,10 @@ final class Lexicon {
   private static final String[] VOWELS = {"a", "e", "i", "o", "u"};
   private static final String[] CODAS = {"", "n", "r", "l", "s", "t", "m"};
 
+  private static final Map<Split, List<Noun>> TABLES = parts(NOUNS, 5);
+  private static final Map<Split, List<String>> TEXT_COLUMNS = parts(TEXTS, 6);
+  private static final Map<Split, List<String>> NUMBER_COLUMNS = parts(NUMBERS, 6);
+
   private Lexicon() {}
 
   private static List<Noun> nouns(String list) {
@@ -63,25 +69,30 @@ final class Lexicon {
     return out;
   }
 
-  private static <T> List<T> part(List<T> all, Split split, int each) {
-    var out = new ArrayList<T>();
-    for (int i = 0; i < all.size(); i++) if (split == Split.ALL || i % each == each - 1 == (split == Split.TEST)) out.add(all.get(i));
-    return out;
+  /// The part of a list for every split, made once: thousands of schemas draw from it.
+  private static <T> Map<Split, List<T>> parts(List<T> all, int each) {
+    var parts = new EnumMap<Split, List<T>>(Split.class);
+    for (var split : Split.values()) {
+      var out = new ArrayList<T>();
+      for (int i = 0; i < all.size(); i++) if (split == Split.ALL || i % each == each - 1 == (split == Split.TEST)) out.add(all.get(i));
+      parts.put(split, List.copyOf(out));
+    }
+    return parts;
   }
 
   /// Nouns for tables of a split.
   static List<Noun> tables(Split split) {
-    return part(NOUNS, split, 5);
+    return TABLES.get(split);
   }
 
   /// Text columns of a split; test schemas mix them with those of training.
   static List<String> texts(Split split) {
-    return part(TEXTS, split, 6);
+    return TEXT_COLUMNS.get(split);
   }
 
   /// Number columns of a split.
   static List<String> numbers(Split split) {
-    return part(NUMBERS, split, 6);
+    return NUMBER_COLUMNS.get(split);
   }
 
   /// A word for a cell: from the list, or invented.

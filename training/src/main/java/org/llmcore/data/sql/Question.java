@@ -98,6 +98,10 @@ record Question(Family family, String text, Query query, boolean heldOut) {
     return new Maker(draw, schema, phrasing).make(family);
   }
 
+  private static String singleSpaced(String text) {
+    return (text.contains("  ") ? text.replaceAll(" +", " ") : text).strip();
+  }
+
   private record Maker(Draw draw, Schema schema, Phrasing phrasing) {
     Question make(Family family) {
       var t = schema.tables().get(family == Family.JOIN ? 1 : draw.below(schema.tables().size()));
@@ -123,7 +127,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
     private Question ask(
         Family family, String text, Table t, List<String> show, Measure measure, Optional<String> by, boolean distinct,
         Optional<Condition> where, Optional<Order> order) {
-      var finished = text.replace("{t}", t.name()).replace("{show}", SHOW.pick(draw, phrasing)).replaceAll(" +", " ").strip();
+      var finished = singleSpaced(text.replace("{t}", t.name()).replace("{show}", SHOW.pick(draw, phrasing)));
       var query = new Query(t.name(), Optional.empty(), show, measure, by, distinct, where, order);
       return new Question(family, finished, query, phrasing == Phrasing.HELD_OUT);
     }
@@ -215,7 +219,7 @@ record Question(Family family, String text, Query query, boolean heldOut) {
           new Query(
               child.name(), Optional.of(new Join(parent.name(), parent.singular() + "_id")), List.of(c.name()), Measure.NONE, Optional.empty(), false,
               Optional.of(w), Optional.empty());
-      return new Question(Family.JOIN, text.replaceAll(" +", " ").strip(), query, phrasing == Phrasing.HELD_OUT);
+      return new Question(Family.JOIN, singleSpaced(text), query, phrasing == Phrasing.HELD_OUT);
     }
   }
 }
