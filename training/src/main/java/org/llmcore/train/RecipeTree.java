@@ -67,7 +67,8 @@ final class RecipeTree {
         init.ifPresent(text -> tree.put("init", text));
         yield tree;
       }
-      case Recipe.LowRank(var r, var alpha, var dropout, var targets, var rslora, var dora) -> {
+      case Recipe.LowRank(
+              var r, var alpha, var dropout, var targets, var rslora, var dora, var ranks, var alphas, var layers, var lists, var saved) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "lora");
         tree.put("r", r);
@@ -82,6 +83,11 @@ final class RecipeTree {
             });
         tree.put("rslora", rslora);
         tree.put("dora", dora);
+        if (!ranks.isEmpty()) tree.put("rankPattern", ranks);
+        if (!alphas.isEmpty()) tree.put("alphaPattern", alphas);
+        if (!layers.isEmpty()) tree.put("layersToTransform", layers);
+        if (!lists.isEmpty()) tree.put("layersPattern", lists);
+        if (!saved.isEmpty()) tree.put("modulesToSave", saved);
         yield tree;
       }
     };
