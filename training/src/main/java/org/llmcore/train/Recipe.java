@@ -133,9 +133,19 @@ public record Recipe(
   }
 
   /// Trained embeddings before every sequence of a frozen model (Lester et al. 2021, arXiv:2104.08691).
-  /// @param init the text whose embeddings they start as; without one, random pieces of the vocabulary
-  public record SoftPrompt(int virtualTokens, Optional<String> init) implements Method {
+  /// @param init the text whose embeddings they start as
+  /// @param start what they start as without a text
+  public record SoftPrompt(int virtualTokens, Optional<String> init, Start start) implements Method {
+    /// What a prompt without a text starts as.
+    public enum Start {
+      /// Embeddings of random pieces.
+      VOCABULARY,
+      /// The standard normal distribution.
+      RANDOM
+    }
+
     public SoftPrompt {
+      check(init.isEmpty() || start == Start.VOCABULARY, "method.init is a text and method.start is random", "leave one of them out");
       between("method.virtualTokens", virtualTokens, 1, 1 << 16);
     }
   }

@@ -202,7 +202,7 @@ public final class RecipeFile {
         }
         case "prompt" -> {
           if (scratch) throw new InvalidInput("method is prompt, but the model starts from scratch", "a soft prompt needs a trained base: write 'method: full'");
-          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"));
+          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"), method.choice("start", Recipe.SoftPrompt.Start.VOCABULARY));
         }
         default -> throw new InvalidInput("method.type is " + type, "expected lora, prompt or full");
       };

@@ -60,11 +60,11 @@ final class RecipeTree {
   private static Map<String, Object> method(Recipe.Method method) {
     return switch (method) {
       case Recipe.Full() -> Map.of("type", "full");
-      case Recipe.SoftPrompt(var virtualTokens, var init) -> {
+      case Recipe.SoftPrompt(var virtualTokens, var init, var start) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "prompt");
         tree.put("virtualTokens", virtualTokens);
-        init.ifPresent(text -> tree.put("init", text));
+        init.ifPresentOrElse(text -> tree.put("init", text), () -> tree.put("start", Section.word(start)));
         yield tree;
       }
       case Recipe.LowRank(

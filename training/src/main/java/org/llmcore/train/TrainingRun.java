@@ -144,7 +144,7 @@ public final class TrainingRun {
     var base = recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "scratch";
     return switch (recipe.method()) {
       case Recipe.Full _ -> Optional.empty();
-      case Recipe.SoftPrompt m -> Optional.of(PromptConfig.of(model.config(), m.virtualTokens(), m.init()).onBase(base));
+      case Recipe.SoftPrompt m -> Optional.of(PromptConfig.of(model.config(), m.virtualTokens(), m.init()).startingAsNumbers(m.start() == Recipe.SoftPrompt.Start.RANDOM).onBase(base));
       case Recipe.LowRank m -> Optional.of(lora(m).withPatterns(m.rankPattern(), m.alphaPattern()).saving(m.modulesToSave()).onBase(base).withDora(m.dora()));
     };
   }
