@@ -13,10 +13,10 @@ import org.llmcore.tensor.Grouped;
 
 /// Bits that differ from layer to layer, chosen by a size or by a quality (`Allocation` says how).
 ///
-/// The errors of every layer at 2, 3, 4 and 8 bits are measured first, on what the unquantized layers before it make of the
+/// The errors of every layer at 2, 3, 4 and 8 bits (as far as the model's widths fill words) are measured first, on what the unquantized layers before it make of the
 /// calibration text; the factor of the Hessian serves all widths.
 public final class MixedBits {
-  private static final int[] WIDTHS = {2, 3, 4, 8};
+  private static final List<Integer> WIDTHS = List.of(2, 3, 4, 8);
 
   private final List<Allocation.Choice> choices;
 
@@ -38,12 +38,13 @@ public final class MixedBits {
   /// @throws InvalidInput without calibration text
   public static MixedBits measure(Device device, Team team, Source source, Settings settings, List<int[]> text, Progress progress) {
     if (text.isEmpty()) throw new InvalidInput("bits are chosen by the errors on calibration text", "give --calibration FILE");
-    for (int bits : WIDTHS) Storage.padded(source.config(), bits);
+    var held = WIDTHS.stream().filter(b -> Storage.narrow(source.config(), b).isEmpty()).toList();
+    if (held.isEmpty()) Storage.padded(source.config(), WIDTHS.getLast()); // says why
     var choices = new ArrayList<Allocation.Choice>();
     new BlockStream(device, source, text).run((block, layers, hessian) -> {
       var h = hessian.orElseThrow();
-      var errors = new double[WIDTHS.length];
-      var stored = new long[WIDTHS.length];
+      var errors = new double[held.size()];
+      var stored = new long[held.size()];
       var names = new ArrayList<String>();
       long weights = 0;
       for (var l : layers) {
@@ -53,17 +54,17 @@ public final class MixedBits {
         double all = h.squared(w, n);
         var prepared = settings.method() == Settings.Method.GPTQ
             ? Optional.of(Gptq.prepare(device, team, settings, w, n, k, h.toFloats())) : Optional.<Gptq.Prepared>empty();
-        for (int i = 0; i < WIDTHS.length; i++) {
-          var s = settings.withBits(WIDTHS[i]);
+        for (int i = 0; i < held.size(); i++) {
+          var s = settings.withBits(held.get(i));
           var codes = prepared.map(p -> p.quantize(s).codes()).orElseGet(() -> Gptq.roundToNearest(team, s, w, n, k));
           errors[i] += all == 0 ? 0 : h.error(w, codes) / all;
-          stored[i] += (long) WIDTHS[i] * n * k + (16L + WIDTHS[i]) * n * Grouped.groups(k, s.size(k));
+          stored[i] += (long) held.get(i) * n * k + (16L + held.get(i)) * n * Grouped.groups(k, s.size(k));
         }
         names.add(BlockStream.name(l, block));
         weights += (long) n * k;
       }
       var widths = new ArrayList<Allocation.Width>();
-      for (int i = 0; i < WIDTHS.length; i++) widths.add(new Allocation.Width(WIDTHS[i], stored[i], errors[i]));
+      for (int i = 0; i < held.size(); i++) widths.add(new Allocation.Width(held.get(i), stored[i], errors[i]));
       choices.add(new Allocation.Choice(List.copyOf(names), weights, widths));
       progress.measured(choices.size(), 4 * source.config().layers());
     });
