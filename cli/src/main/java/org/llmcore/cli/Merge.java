@@ -86,9 +86,11 @@ final class Merge implements Callable<Integer> {
       if (!console.json()) {
         console.print(String.format(Locale.ROOT, "merged %d layers into %s; logits differ by at most %s%n", lora.layers().size(), out, change.text()));
         if (!lora.wholes().isEmpty()) {
-          console.print(String.format(Locale.ROOT, "%d modules trained whole took their place%s%n", lora.wholes().size(), parts && held.config().tiedHead() ? "; embedding and head, which were one, are two now" : ""));
+          console.print(String.format(Locale.ROOT, "%d modules trained whole took their place%s%n", lora.wholes().size(), parts
+              && held.config().tiedHead() ? "; embedding and head, which were one, are two now" : ""));
         }
-        if (few) console.print(String.format(Locale.ROOT, "the base was in few bits, the merged model is dense in %s; quantize it anew%n", kept));
+        if (few) console.print(String.format(Locale.ROOT,
+            "the base was in few bits, the merged model is dense in %s; quantize it anew%n", kept));
         drift.ifPresent(d -> console.print(String.format(Locale.ROOT, "the adapter was trained on %s: from that model with the adapter on top logits differ by at most %s%n", trained, d.text())));
       }
       var result = new LinkedHashMap<String, Object>();

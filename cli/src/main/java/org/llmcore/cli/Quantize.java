@@ -155,15 +155,16 @@ final class Quantize implements Callable<Integer> {
         }
         result = quantize(device, team, source, settings, mixed, text.text(), out, "quantizing");
         if (settings.method() == Settings.Method.GPTQ && !alone && !text.heldOut().isEmpty()) {
-          nearest = Optional.of(trial(device, team, source, path, settings.nearest(), mixed, List.of(), text.heldOut(), "baseline"));
+          nearest = Optional.of(trial(device, team, source, path, settings.nearest(), mixed, List.of(), text.heldOut(),
+              "baseline"));
         }
       }
       double seconds = (System.nanoTime() - start) / 1e9;
       var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty()
           : Optional.of(compare(device, team, path, out, text.heldOut()));
       notes.addAll(result.notes());
-      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, nearest, weights(path), weights(out), seconds,
-          notes);
+      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, nearest, weights(path),
+          weights(out), seconds, notes);
       receipt.write(out);
       show(receipt);
     }
@@ -176,7 +177,8 @@ final class Quantize implements Callable<Integer> {
       errors = MixedBits.measure(device, team, source, settings, text.text(), (done, _) -> progress.advance(done, ""));
     }
     if (budget.isPresent()) return errors.within(budget.get());
-    if (text.heldOut().isEmpty()) throw new InvalidInput("--max-kl needs text to judge by", "give --eval FILE, or more calibration text");
+    if (text.heldOut().isEmpty()) throw new InvalidInput("--max-kl needs text to judge by",
+        "give --eval FILE, or more calibration text");
     return errors.reaching(maxKl.get(), bits ->
         trial(device, team, source, path, settings.withBits(usual(bits)), bits, text.text(), text.heldOut(), "trial").kl());
   }
@@ -185,8 +187,8 @@ final class Quantize implements Callable<Integer> {
   private static int usual(Map<String, Integer> bits) {
     var counts = new TreeMap<Integer, Integer>();
     bits.values().forEach(b -> counts.merge(b, 1, Integer::sum));
-    return counts.entrySet().stream().max(Map.Entry.<Integer, Integer>comparingByValue().thenComparing(Map.Entry.comparingByKey()))
-        .orElseThrow().getKey();
+    return counts.entrySet().stream()
+        .max(Map.Entry.<Integer, Integer>comparingByValue().thenComparing(Map.Entry.comparingByKey())).orElseThrow().getKey();
   }
 
   private String describe(MixedBits.Chosen chosen) {
@@ -195,14 +197,16 @@ final class Quantize implements Callable<Integer> {
     var words = new ArrayList<String>();
     counts.forEach((b, n) -> words.add(n + " of " + b + " bits"));
     return String.format(Locale.ROOT, "mixed bits, %s: layers %s, %.3f stored bits per weight%s",
-        budget.isPresent() ? "at most " + budget.get() + " per weight" : "KL at most " + maxKl.orElseThrow() + " on the held-out text",
+        budget.isPresent() ? "at most " + budget.get() + " per weight" : "KL at most " + maxKl.orElseThrow()
+            + " on the held-out text",
         String.join(", ", words), chosen.average(), chosen.trials() > 0 ? ", found in " + chosen.trials() + " trials" : "");
   }
 
   private ModelQuantizer.Result quantize(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
       List<int[]> text, Path folder, String what) {
     try (var progress = Progress.of(main.console(), what, 7L * source.config().layers())) {
-      return ModelQuantizer.quantize(device, team, source, settings, bits, text, folder, (done, _, l) -> progress.advance(done, describe(l)));
+      return ModelQuantizer.quantize(device, team, source, settings, bits, text, folder,
+          (done, _, l) -> progress.advance(done, describe(l)));
     }
   }
 
@@ -217,7 +221,8 @@ final class Quantize implements Callable<Integer> {
       AtomicFile.delete(folder);
       return found;
     } catch (IOException e) {
-      throw new InvalidInput("cannot write " + folder + ": " + e.getMessage(), "free space, or leave the baseline out: --no-baseline", e);
+      throw new InvalidInput("cannot write " + folder + ": " + e.getMessage(),
+          "free space, or leave the baseline out: --no-baseline", e);
     }
   }
 
@@ -269,7 +274,8 @@ final class Quantize implements Callable<Integer> {
       console.print(String.format(Locale.ROOT, "%s: %,d → %,d bytes in %.1f s, %s%n", out, receipt.bytesBefore(),
           receipt.bytesAfter(), receipt.seconds(), receipt.verdict()));
       receipt.nearest().ifPresent(n -> console.print(String.format(Locale.ROOT,
-          "round to nearest at the same bits: perplexity %.3f (× %.3f), KL %.5f against %.5f nats per token%n", n.quantized().value(),
+          "round to nearest at the same bits: perplexity %.3f (× %.3f), KL %.5f against %.5f nats per token%n",
+              n.quantized().value(),
           n.ratio().value(), n.kl(), receipt.comparison().orElseThrow().kl())));
     }
     var object = new LinkedHashMap<String, Object>();

@@ -82,13 +82,15 @@ class MergeTest {
     assertThat(o.get("largest_difference").asDouble()).isLessThan(1e-4);
     assertThat(Files.readString(out.resolve("config.json"))).containsPattern("\"tie_word_embeddings\" ?: ?false");
     assertThat(said("--model", out)).isEqualTo(said("--run", folder.resolve("whole")));
-    assertThat(session.run("eval", "perplexity", "--model", model, "--adapter", adapter, "--file", folder.resolve("pairs.jsonl"))).as(session.err()).isZero();
+    assertThat(session.run("eval", "perplexity", "--model", model, "--adapter", adapter, "--file",
+        folder.resolve("pairs.jsonl"))).as(session.err()).isZero();
   }
 
   @Test
   void aQuantizedBaseBecomesDenseAndIsSaidTo() throws IOException {
     var base = folder.resolve("w4");
-    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 4, "--group", 32, "--out", base)).as(session.err()).isZero();
+    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 4, "--group", 32, "--out",
+        base)).as(session.err()).isZero();
     var adapter = trained(base, "above", "f32", "r: 4");
     var out = folder.resolve("merged");
     assertThat(session.run("--json", "merge", "--model", base, "--adapter", adapter, "--out", out)).as(session.err()).isZero();

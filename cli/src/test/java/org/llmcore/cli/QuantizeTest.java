@@ -49,7 +49,8 @@ class QuantizeTest {
   @Test
   void bitsAreChosenByABudgetOrByAQuality() throws IOException {
     var budget = folder.resolve("budget");
-    assertThat(session.run("quantize", "--model", model, "--budget", 4.2, "--group", 32, "--calibration", text, "--samples", 20, "--out",
+    assertThat(session.run("quantize", "--model", model, "--budget", 4.2, "--group", 32, "--calibration", text, "--samples", 20,
+        "--out",
         budget, "--json")).as(session.err()).isZero();
     var o = session.object();
     assertThat(o.path("mixed").asBoolean()).isTrue();
@@ -58,11 +59,13 @@ class QuantizeTest {
     assertThat(Files.readString(budget.resolve("config.json"))).contains("\"dynamic\"");
     assertThat(Files.readString(budget.resolve("quantize-report.html"))).contains("round to nearest", "mixed bits");
     var good = folder.resolve("good");
-    assertThat(session.run("quantize", "--model", model, "--max-kl", 0.001, "--group", 32, "--calibration", text, "--samples", 20, "--out",
+    assertThat(session.run("quantize", "--model", model, "--max-kl", 0.001, "--group", 32, "--calibration", text, "--samples",
+        20, "--out",
         good, "--json", "--no-baseline")).as(session.err()).isZero();
     assertThat(session.object().path("held_out").path("kl_nats_per_token").asDouble()).isLessThanOrEqualTo(0.001);
     assertThat(session.object().has("held_out_rtn")).isFalse();
-    assertThat(folder.toFile().list()).as("nothing else is left").containsExactlyInAnyOrder("model", "text.txt", "budget", "good");
+    assertThat(folder.toFile().list()).as("nothing else is left").containsExactlyInAnyOrder("model", "text.txt", "budget",
+        "good");
     assertThat(session.run("generate", "--model", budget, "--prompt", "two and", "-n", 4)).as(session.err()).isZero();
   }
 

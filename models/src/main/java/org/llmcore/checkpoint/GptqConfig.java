@@ -99,7 +99,8 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
 
   private static Map<String, Integer> dynamic(JsonFile c) {
     var out = new LinkedHashMap<String, Integer>();
-    for (var e : c.object().path("dynamic").properties()) out.put(e.getKey(), e.getValue().path("bits").asInt(c.integer(c.has("bits") ? "bits" : "w_bit")));
+    for (var e : c.object().path("dynamic").properties()) out.put(e.getKey(),
+        e.getValue().path("bits").asInt(c.integer(c.has("bits") ? "bits" : "w_bit")));
     return out;
   }
 

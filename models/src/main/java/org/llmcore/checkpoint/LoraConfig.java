@@ -53,7 +53,8 @@ public record LoraConfig(
       lists = List.copyOf(lists);
       for (int i : indices) if (i < 0) throw new InvalidInput("layers_to_transform holds " + i, "blocks count from 0");
       if (indices.isEmpty() && !lists.isEmpty()) {
-        throw new InvalidInput("layers_pattern is " + lists + " without layers_to_transform", "say which layers, or leave it out");
+        throw new InvalidInput("layers_pattern is " + lists + " without layers_to_transform",
+            "say which layers, or leave it out");
       }
       lists.forEach(l -> pattern(numbered(l)));
     }
@@ -120,7 +121,8 @@ public record LoraConfig(
     }
     modulesToSave = List.copyOf(modulesToSave);
     for (var m : modulesToSave) {
-      if (m.isBlank()) throw new InvalidInput("modules_to_save holds an empty name", "name modules such as embed_tokens, lm_head");
+      if (m.isBlank()) throw new InvalidInput("modules_to_save holds an empty name",
+          "name modules such as embed_tokens, lm_head");
     }
   }
 
@@ -134,8 +136,8 @@ public record LoraConfig(
 
   /// The same configuration with DoRA, or without.
   public LoraConfig withDora(boolean dora) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, dora,
-        blocks, modulesToSave);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modulesToSave);
   }
 
   /// The same configuration with other ranks and alphas for some modules.
@@ -146,14 +148,14 @@ public record LoraConfig(
 
   /// The same configuration for some blocks only.
   public LoraConfig in(Blocks blocks) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, dora,
-        blocks, modulesToSave);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modulesToSave);
   }
 
   /// The same configuration with modules that are trained whole.
   public LoraConfig saving(List<String> modules) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, dora,
-        blocks, modules);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modules);
   }
 
   private static void checkRank(String what, int r) {

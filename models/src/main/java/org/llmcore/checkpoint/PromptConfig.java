@@ -19,7 +19,8 @@ import org.llmcore.InvalidInput;
 ///     (SAMPLE_VOCAB) or,
 /// @param normal as numbers of the standard normal distribution (RANDOM, PEFT's default, far larger than embeddings are)
 public record PromptConfig(
-    int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel, List<String> warnings, boolean normal)
+    int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel, List<String> warnings,
+        boolean normal)
     implements AdapterConfig {
   private static final Set<String> KNOWN =
       Set.of(
@@ -35,7 +36,8 @@ public record PromptConfig(
   }
 
   /// A prompt that starts as words.
-  public PromptConfig(int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel, List<String> warnings) {
+  public PromptConfig(int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel,
+      List<String> warnings) {
     this(virtualTokens, width, heads, layers, text, baseModel, warnings, false);
   }
 
@@ -63,7 +65,8 @@ public record PromptConfig(
     var text = c.has("prompt_tuning_init_text") ? Optional.of(c.text("prompt_tuning_init_text", "")) : Optional.<String>empty();
     return new PromptConfig(
         c.integer("num_virtual_tokens", 0), c.integer("token_dim", 0), c.integer("num_attention_heads", 1), c.integer("num_layers", 1), text,
-        c.text("base_model_name_or_path", ""), warnings, text.isEmpty() && c.text("prompt_tuning_init", "RANDOM").equals("RANDOM"));
+        c.text("base_model_name_or_path", ""), warnings, text.isEmpty() && c.text("prompt_tuning_init",
+            "RANDOM").equals("RANDOM"));
   }
 
   @Override

@@ -119,7 +119,8 @@ public record Decoder(
       var b = blocks.get(i);
       var layer = "model.layers." + i + ".";
       all.add(new Block(
-          f.apply(layer + "input_layernorm", b.attentionNorm()), b.attention(), f.apply(layer + "post_attention_layernorm", b.mlpNorm()),
+          f.apply(layer + "input_layernorm", b.attentionNorm()), b.attention(), f.apply(layer + "post_attention_layernorm",
+              b.mlpNorm()),
           b.mlp(), b.eps()).mapped(l -> l instanceof DenseLinear d ? new DenseLinear(d.name(), f.apply(d.name(), d.w())) : l));
     }
     return new Decoder(

@@ -24,8 +24,9 @@ import org.llmcore.tensor.Tensor;
 
 /// LoRA attached to a model (Hu et al. 2021, arXiv:2106.09685), with PEFT's names: every targeted linear layer becomes a
 /// `LoraLinear`, and `parameters` holds `base_model.model.<module>.lora_A.weight` and `….lora_B.weight`, all f32, the latter
-/// transposed (see `LoraLinear`). Modules that are trained whole (`modules_to_save`) are there as `base_model.model.<module>.weight`:
-/// copies, so that the base stays as it was; a tied head keeps the base's values unless it is named too.
+/// transposed (see `LoraLinear`). Modules that are trained whole (`modules_to_save`) are there as
+/// `base_model.model.<module>.weight`: copies, so that the base stays as it was; a tied head keeps the base's values unless it is
+/// named too.
 ///
 /// @param decoder the model with the decorated layers
 /// @param layers the decorated layers, in the model's order
@@ -128,8 +129,10 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   }
 
   /// Adds s·B·A to the base weights (with DoRA, puts in their place what it makes of them) and puts in their place what was
-  /// trained whole. Afterwards the base decoder alone computes what the adapted one did; the adapter must not be used on it any more.
-  /// @throws InvalidInput if a targeted layer has no dense weight to add to, or embedding and head would have to differ but are one
+  /// trained whole. Afterwards the base decoder alone computes what the adapted one did; the adapter must not be used on it any
+  /// more.
+  /// @throws InvalidInput if a targeted layer has no dense weight to add to, or embedding and head would have to differ but are
+  /// one
   public void merge(Device device) {
     if (decoder.config().tiedHead() && config.parts()) {
       throw new InvalidInput("the adapter was trained with a head that is not the embedding", "untie the model before merging");

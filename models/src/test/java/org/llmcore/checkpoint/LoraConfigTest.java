@@ -121,7 +121,8 @@ class LoraConfigTest {
     // The first number of a name is the block's, not that of an expert in it.
     assertThat(with("\"target_modules\": [\"up_proj\"], \"layers_to_transform\": [1]").targets("model.layers.1.experts.0.up_proj")).isTrue();
     for (var c : List.of(two, one, other)) assertThat(read(c.toJson())).isEqualTo(c);
-    assertThatThrownBy(() -> with("\"target_modules\": \"all-linear\", \"layers_to_transform\": [0]")).hasMessageContaining("one expression");
+    assertThatThrownBy(() ->
+        with("\"target_modules\": \"all-linear\", \"layers_to_transform\": [0]")).hasMessageContaining("one expression");
   }
 
   @Test
@@ -205,7 +206,8 @@ class LoraConfigTest {
       "use_rslora | \"true\" | use_rslora is \"true\"",
       "use_rslora | 1 | use_rslora is 1", "target_modules | [] | no target modules", "target_modules | 5 | target_modules is 5",
       "target_modules | {} | target_modules is {}",
-      "target_modules | [1] | target_modules is [1]", "modules_to_save | 5 | modules_to_save is 5", "modules_to_save | [5] | modules_to_save is [5]",
+      "target_modules | [1] | target_modules is [1]", "modules_to_save | 5 | modules_to_save is 5",
+          "modules_to_save | [5] | modules_to_save is [5]",
       "modules_to_save | [\"\"] | an empty name", "layers_to_transform | \"0\" | layers_to_transform is \"0\"",
       "layers_to_transform | [0.5] | layers_to_transform is [0.5]", "layers_to_transform | -1 | holds -1",
       "layers_pattern | \"layers\" | without layers_to_transform", "rank_pattern | [] | rank_pattern is []",

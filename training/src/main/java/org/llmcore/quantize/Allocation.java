@@ -97,7 +97,8 @@ record Allocation(List<Choice> choices, List<Integer> bits) {
       for (int at = 0; at + 1 < widths.size();) {
         int best = at + 1;
         for (int to = at + 2; to < widths.size(); to++) {
-          if (new Step(i, widths.get(at), widths.get(to)).gain() > new Step(i, widths.get(at), widths.get(best)).gain()) best = to;
+          if (new Step(i, widths.get(at), widths.get(to)).gain() > new Step(i, widths.get(at),
+              widths.get(best)).gain()) best = to;
         }
         var step = new Step(i, widths.get(at), widths.get(best));
         if (!(step.gain() > 0)) break;

@@ -18,9 +18,9 @@ import org.llmcore.tensor.Tensor;
 /// XᵀX (K,K) in f32 of all inputs X (tokens, K) that linear layers have seen: half of n times the Hessian of the layer's squared
 /// error, H = 2/n·XᵀX, in every row of W. One chain per element over all tokens, so how they were batched changes nothing.
 ///
-/// H is symmetric: only its lower half is summed, as panels of 512 rows from column 0 to their diagonal, K² + 512·K operations per
-/// token instead of 2K². The other half is the same chain with its factors swapped, hence the same bits; it is put in when the
-/// first reader comes. 4K² bytes, and half of that again while tokens come in.
+/// H is symmetric: only its lower half is summed, as panels of 512 rows from column 0 to their diagonal, K² + 512·K operations
+/// per token instead of 2K². The other half is the same chain with its factors swapped, hence the same bits; it is put in when
+/// the first reader comes. 4K² bytes, and half of that again while tokens come in.
 public final class Hessian implements AutoCloseable {
   private static final int PANEL = 512;
 

@@ -13,8 +13,8 @@ import org.llmcore.tensor.Grouped;
 
 /// Bits that differ from layer to layer, chosen by a size or by a quality (`Allocation` says how).
 ///
-/// The errors of every layer at 2, 3, 4 and 8 bits (as far as the model's widths fill words) are measured first, on what the unquantized layers before it make of the
-/// calibration text; the factor of the Hessian serves all widths.
+/// The errors of every layer at 2, 3, 4 and 8 bits (as far as the model's widths fill words) are measured first, on what the
+/// unquantized layers before it make of the calibration text; the factor of the Hessian serves all widths.
 public final class MixedBits {
   private static final List<Integer> WIDTHS = List.of(2, 3, 4, 8);
 
@@ -36,7 +36,8 @@ public final class MixedBits {
 
   /// Measures a model.
   /// @throws InvalidInput without calibration text
-  public static MixedBits measure(Device device, Team team, Source source, Settings settings, List<int[]> text, Progress progress) {
+  public static MixedBits measure(Device device, Team team, Source source, Settings settings, List<int[]> text,
+      Progress progress) {
     if (text.isEmpty()) throw new InvalidInput("bits are chosen by the errors on calibration text", "give --calibration FILE");
     var held = WIDTHS.stream().filter(b -> Storage.narrow(source.config(), b).isEmpty()).toList();
     if (held.isEmpty()) Storage.padded(source.config(), WIDTHS.getLast()); // says why

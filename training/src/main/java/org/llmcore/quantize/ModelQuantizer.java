@@ -160,7 +160,8 @@ public final class ModelQuantizer {
       var out = new LinkedHashMap<String, Integer>();
       for (var l : layers) {
         if (l.bits() == settings.bits()) continue;
-        var name = l.name().replaceFirst("\\.[qkv]_proj$", ".(?:q|k|v|qkv)_proj").replaceFirst("\\.(?:gate|up)_proj$", ".(?:gate|up|gate_up)_proj");
+        var name = l.name().replaceFirst("\\.[qkv]_proj$", ".(?:q|k|v|qkv)_proj").replaceFirst("\\.(?:gate|up)_proj$",
+            ".(?:gate|up|gate_up)_proj");
         out.put("+:^" + name.replace(".", "\\.") + "$", l.bits());
       }
       return out;

@@ -165,15 +165,16 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
   }
 
   private void judged(StringBuilder s) {
-    s.append("<h2>Held-out text</h2>\n<table><tr><th>method<th>perplexity<th>ratio<th>KL, nats per token<th>same likeliest token</tr>\n");
+    s.append("<h2>Held-out text</h2>\n<table>"
+        + "<tr><th>method<th>perplexity<th>ratio<th>KL, nats per token<th>same likeliest token</tr>\n");
     nearest.ifPresent(c -> judged(s, "round to nearest", c));
     judged(s, "as stored", comparison.orElseThrow());
     s.append("</table>\n");
   }
 
   private static void judged(StringBuilder s, String name, Comparison c) {
-    s.append("<tr><td>").append(name).append("<td>").append(words(c.quantized())).append("<td>").append(words(c.ratio())).append("<td>")
-        .append(format("%.5f", c.kl())).append("<td>").append(escape(c.agreement().toString())).append("</tr>\n");
+    s.append("<tr><td>").append(name).append("<td>").append(words(c.quantized())).append("<td>").append(words(c.ratio()))
+        .append("<td>").append(format("%.5f", c.kl())).append("<td>").append(escape(c.agreement().toString())).append("</tr>\n");
   }
 
   /// Two bars per layer on a logarithmic axis.

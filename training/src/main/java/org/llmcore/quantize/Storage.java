@@ -19,7 +19,8 @@ final class Storage {
   /// @throws InvalidInput if another width would have to grow
   static LlamaConfig padded(LlamaConfig c, int bits) {
     narrow(c, bits).ifPresent(width -> {
-      throw new InvalidInput("the model has layers of width " + width + ", whose " + bits + "-bit codes fill no whole 32-bit words",
+      throw new InvalidInput("the model has layers of width " + width + ", whose " + bits
+          + "-bit codes fill no whole 32-bit words",
           "GPTQ files cannot hold it; multiples of 32 always fit");
     });
     return c.widened((c.intermediate() + WHOLE - 1) / WHOLE * WHOLE);
@@ -27,7 +28,8 @@ final class Storage {
 
   /// A width of the model that codes of so many bits do not fill, if there is one.
   static OptionalInt narrow(LlamaConfig c, int bits) {
-    return IntStream.of(c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()).filter(w -> (long) w * bits % 32 != 0).findFirst();
+    return IntStream.of(c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()).filter(w ->
+        (long) w * bits % 32 != 0).findFirst();
   }
 
   /// The same layer with more outputs and inputs of weight 0. Groups keep their size; as they are multiples of 32, so does their

@@ -122,12 +122,16 @@ public record Recipe(
       rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
       alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
       rankPattern.forEach((key, rank) -> between("method.rankPattern." + key, rank, 1, 1 << 16));
-      alphaPattern.forEach((key, a) -> check(a > 0 && a < 1e6, "method.alphaPattern." + key + " is " + a, "expected a number above 0"));
+      alphaPattern.forEach((key, a) -> check(a > 0 && a < 1e6, "method.alphaPattern." + key + " is " + a,
+          "expected a number above 0"));
       layers = List.copyOf(layers);
       for (int i : layers) atLeast("method.layersToTransform", i, 0);
       layersPattern = List.copyOf(layersPattern);
-      check(layersPattern.isEmpty() || !layers.isEmpty(), "method.layersPattern is set without layersToTransform", "say which layers, or leave it out");
-      check(layers.isEmpty() || !(targets instanceof Matching), "method.layersToTransform is set, but the targets are an expression", "put the layers into the expression, or list suffixes such as [q_proj, v_proj]");
+      check(layersPattern.isEmpty() || !layers.isEmpty(), "method.layersPattern is set without layersToTransform",
+          "say which layers, or leave it out");
+      check(layers.isEmpty() || !(targets instanceof Matching),
+          "method.layersToTransform is set, but the targets are an expression",
+          "put the layers into the expression, or list suffixes such as [q_proj, v_proj]");
       modulesToSave = List.copyOf(modulesToSave);
     }
   }
@@ -145,7 +149,8 @@ public record Recipe(
     }
 
     public SoftPrompt {
-      check(init.isEmpty() || start == Start.VOCABULARY, "method.init is a text and method.start is random", "leave one of them out");
+      check(init.isEmpty() || start == Start.VOCABULARY, "method.init is a text and method.start is random",
+          "leave one of them out");
       between("method.virtualTokens", virtualTokens, 1, 1 << 16);
     }
   }

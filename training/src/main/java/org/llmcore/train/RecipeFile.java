@@ -196,13 +196,16 @@ public final class RecipeFile {
           if (scratch) throw new InvalidInput("method is lora, but the model starts from scratch", "an adapter needs a trained base: write 'method: full'");
           int r = method.integer("r", 8);
           yield new Recipe.LowRank(
-              r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false), method.flag("dora", false),
-              pattern(method, "rankPattern", (p, key) -> p.integer(key, 0)), pattern(method, "alphaPattern", (p, key) -> p.number(key, 0)),
+              r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false),
+                  method.flag("dora", false),
+              pattern(method, "rankPattern", (p, key) -> p.integer(key, 0)), pattern(method, "alphaPattern", (p, key) ->
+                  p.number(key, 0)),
               method.integers("layersToTransform"), method.texts("layersPattern"), method.texts("modulesToSave"));
         }
         case "prompt" -> {
           if (scratch) throw new InvalidInput("method is prompt, but the model starts from scratch", "a soft prompt needs a trained base: write 'method: full'");
-          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"), method.choice("start", Recipe.SoftPrompt.Start.VOCABULARY));
+          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"), method.choice("start",
+              Recipe.SoftPrompt.Start.VOCABULARY));
         }
         default -> throw new InvalidInput("method.type is " + type, "expected lora, prompt or full");
       };

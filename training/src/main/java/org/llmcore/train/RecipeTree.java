@@ -68,7 +68,8 @@ final class RecipeTree {
         yield tree;
       }
       case Recipe.LowRank(
-              var r, var alpha, var dropout, var targets, var rslora, var dora, var ranks, var alphas, var layers, var lists, var saved) -> {
+              var r, var alpha, var dropout, var targets, var rslora, var dora, var ranks, var alphas, var layers, var lists,
+                  var saved) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "lora");
         tree.put("r", r);

@@ -290,7 +290,8 @@ class GptqTest {
         }
         var whole = region.carve(DType.F32, Shape.of(k, k));
         for (int i = 0; i < parts.size(); i++) {
-          DEVICE.run(new MatMul.Product(i == 0 ? Sink.write(whole) : Sink.add(whole), parts.get(i), parts.get(i), true, false, 1));
+          DEVICE.run(new MatMul.Product(i == 0 ? Sink.write(whole) : Sink.add(whole), parts.get(i), parts.get(i), true, false,
+              1));
         }
         assertThat(h.toFloats()).isEqualTo(whole.toFloats());
       }

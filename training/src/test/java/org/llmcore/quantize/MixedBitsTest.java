@@ -30,7 +30,8 @@ class MixedBitsTest {
       long weights = 1000L * (1 + random.nextInt(4));
       double scale = Math.exp(2 * random.nextGaussian());
       var widths = new ArrayList<Width>();
-      for (int b : WIDTHS) widths.add(new Width(b, b * weights + weights / 4, scale * Math.pow(4, -b) * (0.7 + 0.6 * random.nextDouble())));
+      for (int b : WIDTHS) widths.add(new Width(b, b * weights + weights / 4,
+          scale * Math.pow(4, -b) * (0.7 + 0.6 * random.nextDouble())));
       out.add(new Choice(List.of("a." + i, "b." + i), weights, widths));
     }
     return out;
@@ -79,14 +80,17 @@ class MixedBitsTest {
 
   @Test
   void aSetThatIsHurtMoreGetsMoreBits() {
-    var calm = new Choice(List.of("calm"), 100, List.of(new Width(2, 200, 0.1), new Width(3, 300, 0.03), new Width(4, 400, 0.01), new Width(8, 800, 0)));
-    var sore = new Choice(List.of("sore"), 100, List.of(new Width(2, 200, 9), new Width(3, 300, 3), new Width(4, 400, 1), new Width(8, 800, 0)));
+    var calm = new Choice(List.of("calm"), 100, List.of(new Width(2, 200, 0.1), new Width(3, 300, 0.03), new Width(4, 400, 0.01),
+        new Width(8, 800, 0)));
+    var sore = new Choice(List.of("sore"), 100, List.of(new Width(2, 200, 9), new Width(3, 300, 3), new Width(4, 400, 1),
+        new Width(8, 800, 0)));
     var a = Allocation.within(List.of(calm, sore), 3);
     assertThat(a.byLayer()).containsEntry("calm", 2).containsEntry("sore", 4);
     assertThat(a.average()).isEqualTo(3);
     // What is left after the steps that fit goes to who can still use it.
     assertThat(Allocation.within(List.of(calm, sore), 5.5).byLayer()).containsEntry("calm", 3).containsEntry("sore", 8);
-    assertThatThrownBy(() -> Allocation.within(List.of(calm, sore), 1.9)).isInstanceOf(InvalidInput.class).hasMessageContaining("2.000");
+    assertThatThrownBy(() -> Allocation.within(List.of(calm, sore),
+        1.9)).isInstanceOf(InvalidInput.class).hasMessageContaining("2.000");
     assertThatThrownBy(() -> Allocation.within(List.of(calm), Double.NaN)).isInstanceOf(InvalidInput.class);
   }
 }

@@ -135,7 +135,8 @@ class QuantizedModelTest {
       var kl = new ArrayList<Double>();
       for (int bits : new int[] {3, 0, 4}) {
         var mixed = bits == 0 ? chosen.bits() : java.util.Map.<String, Integer>of();
-        var result = ModelQuantizer.quantize(DEVICE, TEAM, source, s.withBits(bits == 0 ? 4 : bits), mixed, seen, folder.resolve("m" + bits), SILENT);
+        var result = ModelQuantizer.quantize(DEVICE, TEAM, source, s.withBits(bits == 0 ? 4 : bits), mixed, seen,
+            folder.resolve("m" + bits), SILENT);
         if (bits == 0) for (var l : result.layers()) assertThat(l.bits()).as(l.name()).isEqualTo(chosen.bits().get(l.name()));
         try (var quantized = open("m" + bits)) {
           assertThat(quantized.notes()).isEmpty();
@@ -146,9 +147,11 @@ class QuantizedModelTest {
       // A reader that only knows `dynamic` must find the bits of every layer, and of what engines fuse.
       var config = org.llmcore.checkpoint.GptqConfig.find(folder.resolve("m0")).orElseThrow();
       chosen.bits().forEach((layer, b) -> {
-        for (var name : List.of(layer, layer.replaceFirst("[qkv]_proj$", "qkv_proj").replaceFirst("(gate|up)_proj$", "gate_up_proj"))) {
+        for (var name : List.of(layer, layer.replaceFirst("[qkv]_proj$", "qkv_proj").replaceFirst("(gate|up)_proj$",
+            "gate_up_proj"))) {
           var found = config.dynamic().entrySet().stream()
-              .filter(e -> java.util.regex.Pattern.compile(e.getKey().substring(2)).matcher(name).lookingAt()).map(java.util.Map.Entry::getValue).findFirst();
+              .filter(e ->
+                  java.util.regex.Pattern.compile(e.getKey().substring(2)).matcher(name).lookingAt()).map(java.util.Map.Entry::getValue).findFirst();
           assertThat(found.orElse(config.bits())).as(name).isEqualTo(b);
         }
       });

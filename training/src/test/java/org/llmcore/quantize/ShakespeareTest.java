@@ -50,11 +50,11 @@ class ShakespeareTest {
       try (var original = LanguageModel.open(device, path, Optional.empty(), Precision.F32, false);
           var source = Source.open(path, Optional.empty())) {
         var seen = Calibration.of(train, original.tokenizer(), 256, 64, false, 1).text();
-        var unseen = Calibration.sequences(test, original.tokenizer(), 256).subList(0, 32);
+        var unseen = Calibration.sequences(test, original.tokenizer(), 256).subList(0, 64);
         double before = 0;
         for (int bits : new int[] {8, 4, 3, 2}) {
-          var gptq = quantized(device, team, source, original, Settings.gptq(bits, 64), seen, unseen);
-          var rtn = quantized(device, team, source, original, Settings.gptq(bits, 64).nearest(), List.of(), unseen);
+          var gptq = quantized(device, team, source, original, Settings.gptq(bits, -1), seen, unseen);
+          var rtn = quantized(device, team, source, original, Settings.gptq(bits, -1).nearest(), List.of(), unseen);
           table.append("| %d | %.3f | %.3f | %.3f | %.5f | %.5f | %.1f %% | %.1f %% |%n".formatted(
               bits, gptq.original().value(), rtn.quantized().value(), gptq.quantized().value(), rtn.kl(), gptq.kl(),
               100 * rtn.agreement().accuracy(), 100 * gptq.agreement().accuracy()));

@@ -121,14 +121,16 @@ class SoftPromptTest {
       // the mean of n squares of normal numbers has a deviation of √(2/n); five of them
       assertThat(squares).isCloseTo(1, offset(5 * Math.sqrt(2.0 / values.length)));
       PeftAdapter.save(device, numbers, folder.resolve("numbers"));
-      assertThat(PeftAdapter.attach(device, model.decoder(), folder.resolve("numbers"), region).config()).isEqualTo(numbers.config());
+      assertThat(PeftAdapter.attach(device, model.decoder(), folder.resolve("numbers"),
+          region).config()).isEqualTo(numbers.config());
       assertThat(numbers.config().toJson()).contains("\"RANDOM\"");
       assertThat(config.toJson()).contains("SAMPLE_VOCAB");
     }
     var recipe = RecipeFile.parse("model: {path: m}\nmethod: {type: prompt, start: random}\ndata: {path: d}\n");
     assertThat(((Recipe.SoftPrompt) recipe.method()).start()).isEqualTo(Recipe.SoftPrompt.Start.RANDOM);
     assertThat(RecipeFile.parse(RecipeFile.toYaml(recipe))).isEqualTo(recipe);
-    assertThatThrownBy(() -> RecipeFile.parse("model: {path: m}\nmethod: {type: prompt, start: random, init: words}\ndata: {path: d}\n"))
+    assertThatThrownBy(() ->
+        RecipeFile.parse("model: {path: m}\nmethod: {type: prompt, start: random, init: words}\ndata: {path: d}\n"))
         .isInstanceOf(InvalidInput.class).hasMessageContaining("method.start");
   }
 
