@@ -22,6 +22,7 @@ import org.llmcore.op.Device;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.quantize.Gptq;
+import org.llmcore.quantize.Hessian;
 import org.llmcore.quantize.Settings;
 import org.llmcore.quantize.Team;
 import org.llmcore.tensor.DType;
@@ -29,13 +30,13 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// Quantizing one square layer to 4 bits in groups of 128, in its two parts, beside the matrix product they are measured by.
+/// Quantizing one layer (N,K) to 4 bits in groups of 128, in its two parts, beside the matrix product they are measured by.
 ///
-/// | benchmark | does                                     | operations                             |
-/// |-----------|------------------------------------------|----------------------------------------|
-/// | hessian   | XᵀX of 2,048 tokens; usual are 128 × 2,048 | 2·2048·K²                      |
-/// | layer     | factor, walk and updates                 | ⅔K³ in f64 and K³ in f32               |
-/// | product   | X·W of 2,048 tokens, the same kernel     | 2·2048·K²                              |
+/// | benchmark | does                                           | operations                |
+/// |-----------|------------------------------------------------|---------------------------|
+/// | hessian   | XᵀX of 2,048 tokens, half of it; usual are 128 × 2,048 | 2048·K·(K + 512)  |
+/// | layer     | factor, walk and updates                       | ⅔K³ in f64 and K²N in f32 |
+/// | product   | X·Wᵀ of 2,048 tokens                           | 2·2048·K·N                |
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)
@@ -45,8 +46,12 @@ import org.llmcore.tensor.Tensor;
 public class GptqBenchmark {
   static final int T = 2048;
 
-  @Param({"768", "2048"})
-  public int width;
+  /// Outputs and inputs.
+  @Param({"768x768", "2048x2048", "4096x4096", "11008x4096"})
+  public String shape;
+
+  private int outputs;
+  private int inputs;
 
   private Device device;
   private Team team;
@@ -54,24 +59,27 @@ public class GptqBenchmark {
   private Tensor x;
   private Tensor w;
   private Tensor y;
-  private Tensor h;
   private float[] weights;
   private float[] hessian;
 
   @Setup
   public void setup() {
+    var sides = shape.split("x");
+    outputs = Integer.parseInt(sides[0]);
+    inputs = Integer.parseInt(sides[1]);
     device = new CpuDevice(true, Flags.threads());
     team = new Team(Flags.threads());
     region = Region.growing("benchmark");
-    x = region.carve(DType.F32, Shape.of(T, width));
-    w = region.carve(DType.F32, Shape.of(width, width));
-    y = region.carve(DType.F32, Shape.of(T, width));
-    h = region.carve(DType.F32, Shape.of(width, width));
-    x.set(random(T * width, 1));
-    weights = random(width * width, 2);
+    x = region.carve(DType.F32, Shape.of(T, inputs));
+    w = region.carve(DType.F32, Shape.of(outputs, inputs));
+    y = region.carve(DType.F32, Shape.of(T, outputs));
+    x.set(random(T * inputs, 1));
+    weights = random(outputs * inputs, 2);
     w.set(weights);
-    hessian();
-    hessian = h.toFloats();
+    try (var h = new Hessian(device, inputs)) {
+      h.add(x);
+      hessian = h.toFloats();
+    }
   }
 
   private static float[] random(int n, long seed) {
@@ -83,17 +91,19 @@ public class GptqBenchmark {
 
   @Benchmark
   public void hessian() {
-    device.run(new MatMul.Product(Sink.write(h), x, x, true, false, 1));
+    try (var h = new Hessian(device, inputs)) {
+      h.add(x);
+    }
   }
 
   @Benchmark
   public Gptq.Result layer() {
-    return Gptq.quantize(device, team, Settings.gptq(4, 128), weights, width, width, hessian);
+    return Gptq.quantize(device, team, Settings.gptq(4, 128), weights, outputs, inputs, hessian);
   }
 
   @Benchmark
   public void product() {
-    device.run(new MatMul.Product(Sink.write(y), x, w, false, false, 1));
+    device.run(new MatMul.Product(Sink.write(y), x, w, false, true, 1));
   }
 
   @TearDown

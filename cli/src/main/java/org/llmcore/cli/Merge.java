@@ -14,10 +14,13 @@ import picocli.CommandLine.ParentCommand;
 
 import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AdapterConfig;
+import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Mixing;
 import org.llmcore.model.Precision;
+import org.llmcore.model.QuantLinear;
 import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
@@ -32,7 +35,8 @@ import org.llmcore.train.OpenModel;
       "Adds a LoRA adapter to the weights of its base model and saves the result as a Hugging Face folder.",
       "Shows by how much the logits of the merged model differ from those of base and adapter.",
       "An adapter that was trained on weights in few bits (QLoRA) made up for their errors, which the merged weights do not",
-      "have: its merged model is also compared with the quantized base it was trained on, and the drift is shown."},
+      "have: its merged model is also compared with the quantized base it was trained on, and the drift is shown.",
+      "A base in few bits (GPTQ, GGUF) becomes dense: what is added to its codes would be rounded away."},
     footer = {"Example:", "  merge --model embedded:sql-base --adapter runs/sql-lora-1/adapter --out merged"})
 final class Merge implements Callable<Integer> {
   private static final int PROBE = 16;
@@ -67,20 +71,33 @@ final class Merge implements Callable<Integer> {
     try (var device = Devices.open();
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), kept, false);
         var region = device.growing("adapter")) {
-      var lora = PeftAdapter.load(device, language.decoder(), adapter, region);
-      var before = probe(device, lora.decoder());
+      var held = language.decoder();
+      boolean few = held.linears().stream().anyMatch(l -> l instanceof QuantLinear);
+      var dense = few ? held.dense(device, region) : held;
+      boolean parts = AdapterConfig.read(adapter.resolve("adapter_config.json")) instanceof LoraConfig c && c.parts();
+      var base = parts ? dense.untied(device, region) : dense;
+      var lora = PeftAdapter.load(device, base, adapter, region);
+      var before = probe(device, few ? PeftAdapter.load(device, held, adapter, region).decoder() : lora.decoder());
       lora.merge(device);
-      var after = probe(device, language.decoder());
+      var after = probe(device, base);
       var change = Drift.between(before, after);
       var drift = trained.quantized() ? Optional.of(Drift.between(quantized(device, trained), after)) : Optional.<Drift>empty();
-      language.save(out, 5_000_000_000L);
+      language.save(base, out, 5_000_000_000L);
       if (!console.json()) {
         console.print(String.format(Locale.ROOT, "merged %d layers into %s; logits differ by at most %s%n", lora.layers().size(), out, change.text()));
+        if (!lora.wholes().isEmpty()) {
+          console.print(String.format(Locale.ROOT, "%d modules trained whole took their place%s%n", lora.wholes().size(), parts
+              && held.config().tiedHead() ? "; embedding and head, which were one, are two now" : ""));
+        }
+        if (few) console.print(String.format(Locale.ROOT,
+            "the base was in few bits, the merged model is dense in %s; quantize it anew%n", kept));
         drift.ifPresent(d -> console.print(String.format(Locale.ROOT, "the adapter was trained on %s: from that model with the adapter on top logits differ by at most %s%n", trained, d.text())));
       }
       var result = new LinkedHashMap<String, Object>();
       result.put("out", out.toString());
       result.put("layers", lora.layers().size());
+      result.put("whole_modules", lora.wholes().size());
+      result.put("base_in_few_bits", few);
       result.put("largest_difference", change.difference);
       result.put("largest_logit", change.largest);
       drift.ifPresent(

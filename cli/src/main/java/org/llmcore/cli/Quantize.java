@@ -7,7 +7,9 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import java.util.concurrent.Callable;
 
 import picocli.CommandLine.Command;
@@ -16,12 +18,14 @@ import picocli.CommandLine.ParentCommand;
 
 import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.flags.Flags;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 import org.llmcore.quantize.Calibration;
 import org.llmcore.quantize.Comparison;
+import org.llmcore.quantize.MixedBits;
 import org.llmcore.quantize.ModelQuantizer;
 import org.llmcore.quantize.Receipt;
 import org.llmcore.quantize.Settings;
@@ -36,11 +40,14 @@ import org.llmcore.train.Embedded;
       "Quantizes the linear layers of a model, by GPTQ on calibration text or by rounding to nearest, and writes a checkpoint in",
       "GPTQ's format, which this program, AutoGPTQ, GPTQModel, transformers and vLLM read. The model is streamed block by block.",
       "In the folder lie quantize-report.json and .html: the error of each layer, and on text apart perplexity, KL divergence",
-      "and agreement with the original."
+      "and agreement with the original, of the result and of rounding to nearest at the same bits.",
+      "With --budget or --max-kl layers get 2, 3, 4 or 8 bits each, where they help most."
     },
     footer = {
       "Examples:", "  quantize --model DIR --bits 4 --group 128 --calibration c4.jsonl --out DIR-4bit",
           "  quantize --model DIR --bits 3 --group 64 --act-order --calibration chat.jsonl --eval wiki.txt --out DIR-3bit",
+          "  quantize --model DIR --budget 3.5 --group 64 --calibration c4.jsonl --out DIR-mixed",
+          "  quantize --model DIR --max-kl 0.05 --calibration c4.jsonl --out DIR-good",
           "  quantize --model DIR --method rtn --bits 8 --out DIR-8bit", "",
           "Four bits in groups of 128 are the usual choice. Three need a large model; two are rarely usable, and the report",
           "says so."
@@ -60,9 +67,19 @@ final class Quantize implements Callable<Integer> {
       description = "gptq or rtn, round to nearest (default: ${DEFAULT-VALUE})")
   private Settings.Method method;
 
-  @Option(names = {"-b", "--bits"}, paramLabel = "B", defaultValue = "4",
-      description = "2, 3, 4 or 8 (default: ${DEFAULT-VALUE})")
-  private int bits;
+  @Option(names = {"-b", "--bits"}, paramLabel = "B", description = "2, 3, 4 or 8 for all layers (default: 4)")
+  private Optional<Integer> bits = Optional.empty();
+
+  @Option(names = "--budget", paramLabel = "B",
+      description = "mixed bits: the least error with at most B stored bits per weight, scales and zeros included")
+  private Optional<Double> budget = Optional.empty();
+
+  @Option(names = "--max-kl", paramLabel = "X",
+      description = "mixed bits: the smallest model whose KL divergence on the held-out text is at most X nats per token; several trials")
+  private Optional<Double> maxKl = Optional.empty();
+
+  @Option(names = "--no-baseline", description = "leave out the comparison with round to nearest")
+  private boolean alone;
 
   @Option(names = {"-g", "--group"}, paramLabel = "G", defaultValue = "128",
       description = "inputs that share a scale: 32, 64, 128, or -1 for whole rows (default: ${DEFAULT-VALUE})")
@@ -114,29 +131,99 @@ final class Quantize implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     if (Files.exists(out)) throw new InvalidInput(out + " exists", "choose another folder; nothing is overwritten");
-    var settings = new Settings(method, bits, group, symmetric, actOrder, staticGroups, mse, damp);
+    var asked = new Settings(method, bits.orElse(4), group, symmetric, actOrder, staticGroups, mse, damp);
+    if ((bits.isPresent() ? 1 : 0) + (budget.isPresent() ? 1 : 0) + (maxKl.isPresent() ? 1 : 0) > 1) {
+      throw new InvalidInput("more than one of --bits, --budget and --max-kl", "choose one of them");
+    }
     int workers = threads.orElseGet(Flags::threads);
     long start = System.nanoTime();
     var path = Embedded.path(model);
     try (var device = Devices.open(workers); var team = new Team(workers)) {
       Calibration text;
       ModelQuantizer.Result result;
+      var settings = asked;
+      var notes = new ArrayList<String>();
+      var nearest = Optional.<Comparison>empty();
       try (var source = Source.open(path, tokenizer.map(Embedded::path))) {
         text = text(source);
-        try (var progress = Progress.of(main.console(), "quantizing", 7L * source.config().layers())) {
-          result = ModelQuantizer.quantize(device, team, source, settings, text.text(), out, (done, _, l) ->
-              progress.advance(done, describe(l)));
+        Map<String, Integer> mixed = Map.of();
+        if (budget.isPresent() || maxKl.isPresent()) {
+          var chosen = choose(device, team, source, path, asked, text);
+          mixed = chosen.bits();
+          settings = asked.withBits(usual(mixed));
+          notes.add(describe(chosen));
+        }
+        result = quantize(device, team, source, settings, mixed, text.text(), out, "quantizing");
+        if (settings.method() == Settings.Method.GPTQ && !alone && !text.heldOut().isEmpty()) {
+          nearest = Optional.of(trial(device, team, source, path, settings.nearest(), mixed, List.of(), text.heldOut(),
+              "baseline"));
         }
       }
       double seconds = (System.nanoTime() - start) / 1e9;
       var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty()
-          : Optional.of(compare(device, team, path, text.heldOut()));
-      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, weights(path), weights(out), seconds,
-          result.notes());
+          : Optional.of(compare(device, team, path, out, text.heldOut()));
+      notes.addAll(result.notes());
+      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, nearest, weights(path),
+          weights(out), seconds, notes);
       receipt.write(out);
       show(receipt);
     }
     return 0;
+  }
+
+  private MixedBits.Chosen choose(Device device, Team team, Source source, Path path, Settings settings, Calibration text) {
+    MixedBits errors;
+    try (var progress = Progress.of(main.console(), "measuring", 4L * source.config().layers())) {
+      errors = MixedBits.measure(device, team, source, settings, text.text(), (done, _) -> progress.advance(done, ""));
+    }
+    if (budget.isPresent()) return errors.within(budget.get());
+    if (text.heldOut().isEmpty()) throw new InvalidInput("--max-kl needs text to judge by",
+        "give --eval FILE, or more calibration text");
+    return errors.reaching(maxKl.get(), bits ->
+        trial(device, team, source, path, settings.withBits(usual(bits)), bits, text.text(), text.heldOut(), "trial").kl());
+  }
+
+  /// The commonest width: what the configuration says where it says nothing else.
+  private static int usual(Map<String, Integer> bits) {
+    var counts = new TreeMap<Integer, Integer>();
+    bits.values().forEach(b -> counts.merge(b, 1, Integer::sum));
+    return counts.entrySet().stream()
+        .max(Map.Entry.<Integer, Integer>comparingByValue().thenComparing(Map.Entry.comparingByKey())).orElseThrow().getKey();
+  }
+
+  private String describe(MixedBits.Chosen chosen) {
+    var counts = new TreeMap<Integer, Integer>();
+    chosen.bits().values().forEach(b -> counts.merge(b, 1, Integer::sum));
+    var words = new ArrayList<String>();
+    counts.forEach((b, n) -> words.add(n + " of " + b + " bits"));
+    return String.format(Locale.ROOT, "mixed bits, %s: layers %s, %.3f stored bits per weight%s",
+        budget.isPresent() ? "at most " + budget.get() + " per weight" : "KL at most " + maxKl.orElseThrow()
+            + " on the held-out text",
+        String.join(", ", words), chosen.average(), chosen.trials() > 0 ? ", found in " + chosen.trials() + " trials" : "");
+  }
+
+  private ModelQuantizer.Result quantize(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
+      List<int[]> text, Path folder, String what) {
+    try (var progress = Progress.of(main.console(), what, 7L * source.config().layers())) {
+      return ModelQuantizer.quantize(device, team, source, settings, bits, text, folder,
+          (done, _, l) -> progress.advance(done, describe(l)));
+    }
+  }
+
+  /// A quantized model that is measured beside the original and thrown away.
+  private Comparison trial(Device device, Team team, Source source, Path path, Settings settings, Map<String, Integer> bits,
+      List<int[]> text, List<int[]> heldOut, String what) {
+    var folder = out.resolveSibling(out.getFileName() + "." + what);
+    try {
+      AtomicFile.delete(folder);
+      quantize(device, team, source, settings, bits, text, folder, what);
+      var found = compare(device, team, path, folder, heldOut);
+      AtomicFile.delete(folder);
+      return found;
+    } catch (IOException e) {
+      throw new InvalidInput("cannot write " + folder + ": " + e.getMessage(),
+          "free space, or leave the baseline out: --no-baseline", e);
+    }
   }
 
   private Calibration text(Source source) {
@@ -162,9 +249,9 @@ final class Quantize implements Callable<Integer> {
         .getAsDouble());
   }
 
-  private Comparison compare(Device device, Team team, Path path, List<int[]> heldOut) {
+  private Comparison compare(Device device, Team team, Path path, Path quantized, List<int[]> heldOut) {
     try (var before = LanguageModel.open(device, path, tokenizer.map(Embedded::path), Precision.F32, false);
-        var after = LanguageModel.open(device, out, Optional.empty(), Precision.F32, false);
+        var after = LanguageModel.open(device, quantized, Optional.empty(), Precision.F32, false);
         var progress = Progress.of(main.console(), "comparing", heldOut.size())) {
       return Comparison.of(device, team, before.decoder(), after.decoder(), heldOut, done -> progress.advance(done, ""));
     }
@@ -186,6 +273,10 @@ final class Quantize implements Callable<Integer> {
     if (!console.json()) {
       console.print(String.format(Locale.ROOT, "%s: %,d → %,d bytes in %.1f s, %s%n", out, receipt.bytesBefore(),
           receipt.bytesAfter(), receipt.seconds(), receipt.verdict()));
+      receipt.nearest().ifPresent(n -> console.print(String.format(Locale.ROOT,
+          "round to nearest at the same bits: perplexity %.3f (× %.3f), KL %.5f against %.5f nats per token%n",
+              n.quantized().value(),
+          n.ratio().value(), n.kl(), receipt.comparison().orElseThrow().kl())));
     }
     var object = new LinkedHashMap<String, Object>();
     object.put("out", out.toString());

@@ -25,19 +25,23 @@ class MergeTest {
   }
 
   private Path trained(String precision) throws IOException {
+    return trained(model, precision, precision, "r: 4");
+  }
+
+  private Path trained(Path model, String name, String precision, String method) throws IOException {
     var recipe =
         Files.writeString(
-            folder.resolve(precision + ".yaml"),
+            folder.resolve(name + ".yaml"),
             """
             model: {path: %s, precision: %s}
-            method: {type: lora, r: 4}
+            method: {type: lora, %s}
             data: {path: %s, validation: 0}
             training: {maxSteps: 4, batch: 4, learningRate: 0.02, warmupSteps: 0}
             evaluation: {every: 0}
             output: {folder: %s, name: %s}
-            """.formatted(model, precision, folder.resolve("pairs.jsonl"), folder, precision));
+            """.formatted(model, precision, method, folder.resolve("pairs.jsonl"), folder, name));
     assertThat(session.run("train", recipe)).as(session.err()).isZero();
-    return folder.resolve(precision).resolve("adapter");
+    return folder.resolve(name).resolve("adapter");
   }
 
   @Test
@@ -57,6 +61,44 @@ class MergeTest {
     assertThat(o.get("drift_from_trained").asDouble()).isGreaterThan(10 * o.get("largest_difference").asDouble());
     assertThat(session.run("merge", "--model", model, "--adapter", adapter, "--out", folder.resolve("again"))).isZero();
     assertThat(session.out()).contains("trained on nf4");
+  }
+
+  private String said(Object... model) {
+    var line = new java.util.ArrayList<Object>(java.util.List.of("generate", "--prompt", "two and two", "-n", 6));
+    line.addAll(java.util.List.of(model));
+    assertThat(session.run(line.toArray())).as(session.err()).isZero();
+    return session.out().lines().filter(l -> !l.contains("tokens/s")).toList().toString();
+  }
+
+  @Test
+  void modulesTrainedWholeTakeTheirPlaceAndATiedHeadBecomesItsOwn() throws IOException {
+    var adapter = trained(model, "whole", "f32",
+        "r: 4, dora: true, rankPattern: {down_proj: 2}, alphaPattern: {down_proj: 9}, layersToTransform: [1], modulesToSave: [embed_tokens, norm]");
+    var out = folder.resolve("merged");
+    assertThat(session.run("--json", "merge", "--model", model, "--adapter", adapter, "--out", out)).as(session.err()).isZero();
+    var o = session.object();
+    assertThat(o.get("layers").asInt()).isEqualTo(7);
+    assertThat(o.get("whole_modules").asInt()).isEqualTo(6); // embedding, two norms in each of two blocks, the last norm
+    assertThat(o.get("largest_difference").asDouble()).isLessThan(1e-4);
+    assertThat(Files.readString(out.resolve("config.json"))).containsPattern("\"tie_word_embeddings\" ?: ?false");
+    assertThat(said("--model", out)).isEqualTo(said("--run", folder.resolve("whole")));
+    assertThat(session.run("eval", "perplexity", "--model", model, "--adapter", adapter, "--file",
+        folder.resolve("pairs.jsonl"))).as(session.err()).isZero();
+  }
+
+  @Test
+  void aQuantizedBaseBecomesDenseAndIsSaidTo() throws IOException {
+    var base = folder.resolve("w4");
+    assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 4, "--group", 32, "--out",
+        base)).as(session.err()).isZero();
+    var adapter = trained(base, "above", "f32", "r: 4");
+    var out = folder.resolve("merged");
+    assertThat(session.run("--json", "merge", "--model", base, "--adapter", adapter, "--out", out)).as(session.err()).isZero();
+    assertThat(session.object().get("base_in_few_bits").asBoolean()).isTrue();
+    assertThat(session.object().get("largest_difference").asDouble()).isLessThan(1e-4);
+    assertThat(said("--model", out)).isEqualTo(said("--run", folder.resolve("above")));
+    assertThat(session.run("merge", "--model", base, "--adapter", adapter, "--out", folder.resolve("again"))).isZero();
+    assertThat(session.out()).contains("dense in f32");
   }
 
   @Test

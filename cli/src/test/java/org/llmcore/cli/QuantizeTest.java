@@ -47,6 +47,29 @@ class QuantizeTest {
   }
 
   @Test
+  void bitsAreChosenByABudgetOrByAQuality() throws IOException {
+    var budget = folder.resolve("budget");
+    assertThat(session.run("quantize", "--model", model, "--budget", 4.2, "--group", 32, "--calibration", text, "--samples", 20,
+        "--out",
+        budget, "--json")).as(session.err()).isZero();
+    var o = session.object();
+    assertThat(o.path("mixed").asBoolean()).isTrue();
+    assertThat(o.path("bits_per_weight").asDouble()).isBetween(3.0, 4.2);
+    assertThat(o.path("held_out_rtn").path("perplexity_after").path("value").asDouble()).isPositive();
+    assertThat(Files.readString(budget.resolve("config.json"))).contains("\"dynamic\"");
+    assertThat(Files.readString(budget.resolve("quantize-report.html"))).contains("round to nearest", "mixed bits");
+    var good = folder.resolve("good");
+    assertThat(session.run("quantize", "--model", model, "--max-kl", 0.001, "--group", 32, "--calibration", text, "--samples",
+        20, "--out",
+        good, "--json", "--no-baseline")).as(session.err()).isZero();
+    assertThat(session.object().path("held_out").path("kl_nats_per_token").asDouble()).isLessThanOrEqualTo(0.001);
+    assertThat(session.object().has("held_out_rtn")).isFalse();
+    assertThat(folder.toFile().list()).as("nothing else is left").containsExactlyInAnyOrder("model", "text.txt", "budget",
+        "good");
+    assertThat(session.run("generate", "--model", budget, "--prompt", "two and", "-n", 4)).as(session.err()).isZero();
+  }
+
+  @Test
   void roundingNeedsNoText() {
     assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 8, "--sym", "--out", folder.resolve("w8")))
         .as(session.err()).isZero();
@@ -65,6 +88,10 @@ class QuantizeTest {
     refused("0 samples", "--samples", 0, "--calibration", text);
     refused("1 tokens", "--length", 1, "--calibration", text);
     refused("no file", "--calibration", folder.resolve("absent"));
+    refused("more than one", "--bits", 4, "--budget", 4, "--calibration", text);
+    refused("budget of 1.5", "--budget", 1.5, "--calibration", text);
+    refused("calibration text", "--budget", 4);
+    refused("8 bits in every layer", "--max-kl", 1e-12, "--calibration", text);
     refused("order of columns", "--method", "rtn", "--act-order");
     assertThat(session.run("quantize", "--model", model, "--calibration", text, "--out", model)).isEqualTo(2);
     assertThat(session.err()).contains("exists");

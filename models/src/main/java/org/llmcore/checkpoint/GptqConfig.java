@@ -2,6 +2,9 @@ package org.llmcore.checkpoint;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 
@@ -16,10 +19,11 @@ import org.llmcore.InvalidInput;
 /// @param group input columns per group, −1 for whole rows
 /// @param actOrder `desc_act`: columns were quantized by descending input
 /// @param version how zeros are said to be stored
-/// @param mixed whether layers may differ in bits (`dynamic`)
+/// @param dynamic bits of layers whose names match a pattern, where they differ (`dynamic`, GPTQModel and vLLM); what the files
+///     hold is told by their shapes
 /// @param damp damping, told to whoever reads the file
 public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, Version version,
-    boolean mixed, double damp) {
+    Map<String, Integer> dynamic, double damp) {
   /// How `qzeros` stores a zero z.
   public enum Version {
     /// As z − 1: what AutoGPTQ wrote from the start; z = 0 has no form.
@@ -52,6 +56,7 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
   /// @throws InvalidInput naming what cannot be
   public GptqConfig {
     if (!WIDTHS.contains(bits)) throw new InvalidInput("bits is " + bits, "GPTQ weights of 2, 3, 4 and 8 bits are supported");
+    dynamic = Collections.unmodifiableMap(new LinkedHashMap<>(dynamic));
     if (group != -1 && (group < 1 || group > 1 << 20))
         throw new InvalidInput("group_size is " + group, "expected a positive number, or -1 for whole rows");
   }
@@ -89,7 +94,19 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
         c.integer(c.has("bits") ? "bits" : "w_bit"),
         c.has("q_group_size") && !c.has("group_size") ? c.integer("q_group_size") : c.integer("group_size", -1),
         c.flag("sym", true), c.flag("desc_act", false), c.flag("static_groups", false), version(c),
-        c.object().path("dynamic").size() > 0, c.number("damp_percent", 0.01));
+        dynamic(c), c.number("damp_percent", 0.01));
+  }
+
+  private static Map<String, Integer> dynamic(JsonFile c) {
+    var out = new LinkedHashMap<String, Integer>();
+    for (var e : c.object().path("dynamic").properties()) out.put(e.getKey(),
+        e.getValue().path("bits").asInt(c.integer(c.has("bits") ? "bits" : "w_bit")));
+    return out;
+  }
+
+  /// Whether layers may differ in bits.
+  public boolean mixed() {
+    return !dynamic.isEmpty();
   }
 
   private static Version version(JsonFile c) {
@@ -113,6 +130,10 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
     c.put("static_groups", staticGroups);
     c.put("lm_head", false);
     c.put("checkpoint_format", version.label);
+    if (mixed()) {
+      var patterns = c.putObject("dynamic");
+      dynamic.forEach((pattern, b) -> patterns.putObject(pattern).put("bits", b));
+    }
     c.putNull("model_name_or_path");
     c.put("model_file_base_name", "model");
     c.putObject("meta").putArray("quantizer").add(quantizer);

@@ -212,6 +212,13 @@ public record LlamaConfig(
         bos, eos, pad, dtype);
   }
 
+  /// The same model with a vocabulary projection of its own.
+  public LlamaConfig untied() {
+    return new LlamaConfig(
+        vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, false,
+        bos, eos, pad, dtype);
+  }
+
   /// The same model cut to its first `layers` blocks.
   public LlamaConfig shortened(int layers) {
     return new LlamaConfig(

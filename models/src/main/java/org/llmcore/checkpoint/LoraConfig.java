@@ -7,6 +7,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.BiFunction;
 import java.util.regex.Pattern;
@@ -29,11 +30,51 @@ import org.llmcore.InvalidInput;
 /// @param alphaPattern likewise for alpha
 /// @param warnings keys of the file that were not understood
 /// @param dora direction and magnitude trained apart (Liu et al. 2024, arXiv:2402.09353)
+/// @param blocks the blocks whose targeted layers are adapted
+/// @param modulesToSave ends of names of modules that are trained and saved whole, beside the adapter
 public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
     Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings,
-    boolean dora)
+    boolean dora, Blocks blocks, List<String> modulesToSave)
     implements AdapterConfig {
+  /// Which blocks an adapter reaches: `layers_to_transform` and `layers_pattern`.
+  ///
+  /// @param indices numbers of blocks; none means all
+  /// @param lists names of the list that the numbers count in (`layers`); none means whatever list comes first in a name
+  public record Blocks(List<Integer> indices, List<String> lists) {
+    /// Every block.
+    public static final Blocks ALL = new Blocks(List.of(), List.of());
+
+    private static final String ANY_LIST = ".*?\\.[^.]*\\.(?<index>\\d+)\\..*";
+
+    /// @throws InvalidInput if a number is negative, or lists are named without numbers
+    public Blocks {
+      indices = List.copyOf(indices);
+      lists = List.copyOf(lists);
+      for (int i : indices) if (i < 0) throw new InvalidInput("layers_to_transform holds " + i, "blocks count from 0");
+      if (indices.isEmpty() && !lists.isEmpty()) {
+        throw new InvalidInput("layers_pattern is " + lists + " without layers_to_transform",
+            "say which layers, or leave it out");
+      }
+      lists.forEach(l -> pattern(numbered(l)));
+    }
+
+    private static String numbered(String list) {
+      return "(?:^|.*?\\.)" + list + "\\.(?<index>\\d+)\\..*";
+    }
+
+    /// Whether the module of that full name lies in one of the blocks.
+    boolean hold(String module) {
+      if (indices.isEmpty()) return true;
+      for (var e : lists.isEmpty() ? List.of(ANY_LIST) : lists.stream().map(Blocks::numbered).toList()) {
+        var expression = pattern(e);
+        var found = expression.matcher(new Watched(module, expression));
+        if (found.matches()) return indices.stream().anyMatch(i -> found.group("index").equals(i.toString()));
+      }
+      return false;
+    }
+  }
+
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(SerializationFeature.ORDER_MAP_ENTRIES_BY_KEYS).enable(SerializationFeature.INDENT_OUTPUT)
           .build();
@@ -47,13 +88,13 @@ public record LoraConfig(
   private static final List<String> NULLS =
       List.of(
           "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
-          "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config",
-          "modules_to_save", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
+          "kasa_config", "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config", "target_parameters",
+          "trainable_token_indices", "use_bdlora", "velora_config");
   private static final List<String> IGNORED =
       List.of(
           "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
           "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
-          "loftq_config", "qalora_group_size", "task_type");
+          "layers_to_transform", "layers_pattern", "modules_to_save", "loftq_config", "qalora_group_size", "task_type");
   private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
   private static final String ALL_LINEAR = "all-linear";
 
@@ -74,18 +115,47 @@ public record LoraConfig(
     if (targetRegex) pattern(targetModules.getFirst());
     rankPattern.forEach((key, rank) -> checkRank("LoRA r of " + suffix(key), rank));
     alphaPattern.forEach((key, a) -> checkAlpha("LoRA alpha of " + suffix(key), a));
+    if (!blocks.indices.isEmpty() && (targetRegex || targetModules.equals(List.of(ALL_LINEAR)))) {
+      throw new InvalidInput("layers_to_transform is set, but the targets are one expression",
+          "list suffixes such as q_proj, v_proj, or put the layers into the expression");
+    }
+    modulesToSave = List.copyOf(modulesToSave);
+    for (var m : modulesToSave) {
+      if (m.isBlank()) throw new InvalidInput("modules_to_save holds an empty name",
+          "name modules such as embed_tokens, lm_head");
+    }
   }
 
-  /// A configuration without DoRA.
+  /// A configuration without DoRA, for all blocks.
   public LoraConfig(
       int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
       Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
-    this(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, false);
+    this(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, false, Blocks.ALL,
+        List.of());
   }
 
   /// The same configuration with DoRA, or without.
   public LoraConfig withDora(boolean dora) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, dora);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modulesToSave);
+  }
+
+  /// The same configuration with other ranks and alphas for some modules.
+  public LoraConfig withPatterns(Map<String, Integer> ranks, Map<String, Double> alphas) {
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, ranks, alphas, baseModel, warnings, dora, blocks,
+        modulesToSave);
+  }
+
+  /// The same configuration for some blocks only.
+  public LoraConfig in(Blocks blocks) {
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modulesToSave);
+  }
+
+  /// The same configuration with modules that are trained whole.
+  public LoraConfig saving(List<String> modules) {
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
+        dora, blocks, modules);
   }
 
   private static void checkRank(String what, int r) {
@@ -154,9 +224,26 @@ public record LoraConfig(
 
   /// Whether the module of that full name gets an adapter.
   public boolean targets(String module) {
+    if (modulesToSave.stream().anyMatch(m -> ("." + module + ".").contains("." + m + "."))) return false;
     if (targetRegex) return matches(pattern(targetModules.getFirst()), module);
     if (targetModules.equals(List.of(ALL_LINEAR))) return true;
-    return targetModules.stream().anyMatch(t -> module.equals(t) || module.endsWith("." + t));
+    return targetModules.stream().anyMatch(t -> module.equals(t) || module.endsWith("." + t)) && blocks.hold(module);
+  }
+
+  /// The element of `modulesToSave` by which the module of that full name is trained and saved whole, if any. PEFT's rule: its
+  /// name, or that of a module around it, ends so; `norm` therefore means every norm.
+  public Optional<String> saves(String module) {
+    for (int end = module.length(); end > 0; end = module.lastIndexOf('.', end - 1)) {
+      var name = module.substring(0, end);
+      var found = modulesToSave.stream().filter(name::endsWith).findFirst();
+      if (found.isPresent()) return found;
+    }
+    return Optional.empty();
+  }
+
+  /// Whether embedding or head is trained whole: where a model has one tensor for both they become two.
+  public boolean parts() {
+    return saves("model.embed_tokens").isPresent() || saves("lm_head").isPresent();
   }
 
   /// Rank of the module's adapter.
@@ -217,7 +304,26 @@ public record LoraConfig(
     return new LoraConfig(
         c.integer("r", 8), c.number("lora_alpha", 8), c.number("lora_dropout", 0), targets, regex, c.flag("use_rslora", false),
         pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number),
-        c.text("base_model_name_or_path", ""), warnings, c.flag("use_dora", false));
+        c.text("base_model_name_or_path", ""), warnings, c.flag("use_dora", false),
+        new Blocks(numbers(c, "layers_to_transform"), words(c, "layers_pattern")), words(c, "modules_to_save"));
+  }
+
+  /// A list of numbers, or one number.
+  private static List<Integer> numbers(JsonFile c, String key) {
+    if (!c.has(key)) return List.of();
+    var value = c.object().path(key);
+    var out = new ArrayList<Integer>();
+    if (value.isArray()) for (var v : value) out.add(c.integer(key, v));
+    else out.add(c.integer(key));
+    return out;
+  }
+
+  /// A list of strings, or one string.
+  private static List<String> words(JsonFile c, String key) {
+    if (!c.has(key)) return List.of();
+    if (c.object().path(key).isTextual()) return c.text(key, "").isEmpty() ? List.of() : List.of(c.text(key, ""));
+    if (!c.object().path(key).isArray()) throw c.wrong(key, "a list of strings");
+    return strings(c, key);
   }
 
   private static List<String> strings(JsonFile c, String key) {
@@ -252,10 +358,13 @@ public record LoraConfig(
     c.put("base_model_name_or_path", baseModel.isEmpty() ? nodes.nullNode() : nodes.textNode(baseModel));
     c.put("inference_mode", nodes.booleanNode(true));
     c.put("init_lora_weights", nodes.booleanNode(true));
+    c.put("layers_pattern", blocks.lists.isEmpty() ? nodes.nullNode() : JSON.valueToTree(blocks.lists));
+    c.put("layers_to_transform", blocks.indices.isEmpty() ? nodes.nullNode() : JSON.valueToTree(blocks.indices));
     c.put("loftq_config", nodes.objectNode());
     c.put("lora_alpha", number(alpha));
     c.put("lora_dropout", nodes.numberNode(dropout));
     c.put("megatron_core", nodes.textNode("megatron.core"));
+    c.put("modules_to_save", modulesToSave.isEmpty() ? nodes.nullNode() : JSON.valueToTree(modulesToSave));
     c.put("peft_type", nodes.textNode("LORA"));
     c.put("peft_version", nodes.textNode("0.21.0"));
     c.put("qalora_group_size", nodes.numberNode(16));
@@ -284,6 +393,7 @@ public record LoraConfig(
 
   @Override
   public LoraConfig onBase(String name) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings, dora);
+    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings, dora,
+        blocks, modulesToSave);
   }
 }

@@ -15,9 +15,12 @@ import org.llmcore.InvalidInput;
 /// @param virtualTokens rows of the prompt
 /// @param width hidden width C of the model
 /// @param heads attention heads of the model, `layers` its blocks: PEFT keeps them in the file
-/// @param text the prompt starts as the embeddings of this text; without one, as those of random pieces of the vocabulary
+/// @param text the prompt starts as the embeddings of this text (TEXT); without one, as those of random pieces of the vocabulary
+///     (SAMPLE_VOCAB) or,
+/// @param normal as numbers of the standard normal distribution (RANDOM, PEFT's default, far larger than embeddings are)
 public record PromptConfig(
-    int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel, List<String> warnings)
+    int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel, List<String> warnings,
+        boolean normal)
     implements AdapterConfig {
   private static final Set<String> KNOWN =
       Set.of(
@@ -27,8 +30,20 @@ public record PromptConfig(
 
   public PromptConfig {
     if (virtualTokens < 1 || virtualTokens > 1 << 16) throw new InvalidInput("a prompt of " + virtualTokens + " virtual tokens", "expected 1 … 65536, for example 20");
+    if (normal && text.isPresent()) throw new InvalidInput("a soft prompt starts as a text and as random numbers", "choose one");
     if (width < 1) throw new InvalidInput("token_dim is " + width, "expected the hidden width of the model");
     warnings = List.copyOf(warnings);
+  }
+
+  /// A prompt that starts as words.
+  public PromptConfig(int virtualTokens, int width, int heads, int layers, Optional<String> text, String baseModel,
+      List<String> warnings) {
+    this(virtualTokens, width, heads, layers, text, baseModel, warnings, false);
+  }
+
+  /// The same prompt, starting as numbers instead of words, or not.
+  public PromptConfig startingAsNumbers(boolean normal) {
+    return new PromptConfig(virtualTokens, width, heads, layers, text, baseModel, warnings, normal);
   }
 
   /// A prompt for a model.
@@ -50,7 +65,8 @@ public record PromptConfig(
     var text = c.has("prompt_tuning_init_text") ? Optional.of(c.text("prompt_tuning_init_text", "")) : Optional.<String>empty();
     return new PromptConfig(
         c.integer("num_virtual_tokens", 0), c.integer("token_dim", 0), c.integer("num_attention_heads", 1), c.integer("num_layers", 1), text,
-        c.text("base_model_name_or_path", ""), warnings);
+        c.text("base_model_name_or_path", ""), warnings, text.isEmpty() && c.text("prompt_tuning_init",
+            "RANDOM").equals("RANDOM"));
   }
 
   @Override
@@ -66,7 +82,7 @@ public record PromptConfig(
     c.put("num_virtual_tokens", virtualTokens);
     c.put("peft_type", "PROMPT_TUNING");
     c.put("peft_version", "0.21.0");
-    c.put("prompt_tuning_init", text.isPresent() ? "TEXT" : "SAMPLE_VOCAB");
+    c.put("prompt_tuning_init", text.isPresent() ? "TEXT" : normal ? "RANDOM" : "SAMPLE_VOCAB");
     c.put("prompt_tuning_init_text", text.orElse(null));
     c.putNull("revision");
     c.put("task_type", "CAUSAL_LM");
@@ -79,6 +95,6 @@ public record PromptConfig(
 
   @Override
   public PromptConfig onBase(String name) {
-    return new PromptConfig(virtualTokens, width, heads, layers, text, name, warnings);
+    return new PromptConfig(virtualTokens, width, heads, layers, text, name, warnings, normal);
   }
 }

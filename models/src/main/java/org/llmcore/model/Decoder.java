@@ -3,16 +3,20 @@ package org.llmcore.model;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.BiFunction;
 import java.util.function.UnaryOperator;
 
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.op.CrossEntropy;
+import org.llmcore.op.Device;
 import org.llmcore.op.Embedding;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Move;
 import org.llmcore.op.Pass;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
+import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
@@ -111,6 +115,51 @@ public record Decoder(
     return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, prompt);
   }
 
+  /// The same model with every dense weight replaced by `f` of its module's name and itself.
+  public Decoder replaced(BiFunction<String, Tensor, Tensor> f) {
+    var all = new ArrayList<Block>();
+    for (int i = 0; i < blocks.size(); i++) {
+      var b = blocks.get(i);
+      var layer = "model.layers." + i + ".";
+      all.add(new Block(
+          f.apply(layer + "input_layernorm", b.attentionNorm()), b.attention(), f.apply(layer + "post_attention_layernorm",
+              b.mlpNorm()),
+          b.mlp(), b.eps()).mapped(l -> l instanceof DenseLinear d ? new DenseLinear(d.name(), f.apply(d.name(), d.w())) : l));
+    }
+    return new Decoder(
+        config, activations, parameters, f.apply("model.embed_tokens", embedding), List.copyOf(all), f.apply("model.norm", norm),
+        f.apply("lm_head", head), prompt);
+  }
+
+  /// The same model with its layers in few bits as dense weights of their values, in the dtype of the embedding.
+  public Decoder dense(Device device, Region region) {
+    var all = new Parameters();
+    parameters.map().forEach(all::put);
+    var layers = mapped(l -> {
+      if (!(l instanceof QuantLinear q)) return l;
+      var w = all.put(q.name() + ".weight", region.carve(embedding.dtype(), Shape.of(q.outputs(), q.inputs())));
+      try (var scratch = device.growing("dense")) {
+        var values = scratch.carve(DType.F32, w.shape());
+        device.run(new QuantMatMul.Dequantize(values, q.w()));
+        device.run(new Move.Copy(Sink.write(w), values));
+        device.synchronize();
+      }
+      return new DenseLinear(q.name(), w);
+    });
+    return new Decoder(config, activations, all, embedding, layers.blocks, norm, head, prompt);
+  }
+
+  /// A model whose head is a copy of the embedding instead of the embedding itself, so that the two can become different; this
+  /// one where they are apart already. The other weights are shared.
+  public Decoder untied(Device device, Region region) {
+    if (!config.tiedHead()) return this;
+    var all = new Parameters();
+    parameters.map().forEach(all::put);
+    var copy = all.put("lm_head.weight", region.carve(head.dtype(), head.shape()));
+    device.run(new Move.Copy(Sink.write(copy), head));
+    return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, prompt);
+  }
+
   /// The same model with a soft prompt (n,C) before every sequence.
   public Decoder prompted(Tensor prompt) {
     return new Decoder(config, activations, parameters, embedding, blocks, norm, head, Optional.of(prompt));
@@ -157,7 +206,7 @@ public record Decoder(
   /// Logits (T,V) in f32 of hidden states (T,C).
   public Tensor logits(Pass p, Tensor hidden) {
     var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
-    p.run(new MatMul.Product(org.llmcore.op.Sink.write(z), hidden, head, false, true, 1));
+    p.run(new MatMul.Product(Sink.write(z), hidden, head, false, true, 1));
     return z;
   }
 

@@ -32,7 +32,7 @@ public final class Initialisation {
   }
 
   /// Box & Muller 1958 over counter-based uniforms; strict arithmetic, so the same bits everywhere.
-  private static void normal(Tensor w, double deviation, long key) {
+  public static void normal(Tensor w, double deviation, long key) {
     var values = new float[Math.toIntExact(w.elements())];
     for (int i = 0; i < values.length; i++) {
       double u = Dropout.uniform(key, 2L * i) + 0x1p-25; // never 0

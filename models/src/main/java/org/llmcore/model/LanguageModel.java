@@ -316,6 +316,11 @@ public final class LanguageModel implements AutoCloseable {
   /// @param shardBytes largest size of one weights file
   /// @throws InvalidInput if weights are held in few bits
   public void save(Path folder, long shardBytes) {
+    save(decoder, folder, shardBytes);
+  }
+
+  /// The same for another decoder that goes with this tokenizer, such as one made from this model's.
+  public void save(Decoder decoder, Path folder, long shardBytes) {
     for (var l : decoder.linears()) {
       if (l instanceof QuantLinear q) {
         throw new InvalidInput("a model in " + q.w().describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
@@ -326,8 +331,8 @@ public final class LanguageModel implements AutoCloseable {
     AtomicFile.folder(
         folder,
         temp -> {
-          Files.writeString(temp.resolve("config.json"), config().stored(dtype).toJson());
-          Files.writeString(temp.resolve("generation_config.json"), config().generationJson());
+          Files.writeString(temp.resolve("config.json"), decoder.config().stored(dtype).toJson());
+          Files.writeString(temp.resolve("generation_config.json"), decoder.config().generationJson());
           ModelFiles.write(temp, items(device, decoder.parameters().map()), shardBytes);
           Tokenizers.save(tokenizer, temp);
         });

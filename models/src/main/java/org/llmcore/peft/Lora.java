@@ -24,27 +24,49 @@ import org.llmcore.tensor.Tensor;
 
 /// LoRA attached to a model (Hu et al. 2021, arXiv:2106.09685), with PEFT's names: every targeted linear layer becomes a
 /// `LoraLinear`, and `parameters` holds `base_model.model.<module>.lora_A.weight` and `….lora_B.weight`, all f32, the latter
-/// transposed (see `LoraLinear`).
+/// transposed (see `LoraLinear`). Modules that are trained whole (`modules_to_save`) are there as
+/// `base_model.model.<module>.weight`: copies, so that the base stays as it was; a tied head keeps the base's values unless it is
+/// named too.
 ///
 /// @param decoder the model with the decorated layers
 /// @param layers the decorated layers, in the model's order
 /// @param doras the layers with a magnitude, by name; empty without DoRA
 /// @param masks where dropout masks come from; the trainer sets its coordinates
+/// @param wholes the modules that are trained whole
 public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks,
-    Map<String, DoraLinear> doras)
+    Map<String, DoraLinear> doras, List<Whole> wholes)
     implements Adapter {
   private static final String PREFIX = "base_model.model.";
 
-  /// Carves A and B for every targeted layer of `base`, content undefined.
+  /// A module trained whole.
+  /// @param base the weight of the base, of any dtype
+  /// @param trained what stands in its place, f32
+  public record Whole(String module, Tensor base, Tensor trained) {}
+
+  /// Carves A and B for every targeted layer of `base`, and copies of what is trained whole, content undefined.
   /// @throws InvalidInput if no layer is targeted
   public static Lora attach(Decoder base, LoraConfig config, Region region) {
     var parameters = new Parameters();
     var layers = new ArrayList<LoraLinear>();
     var doras = new LinkedHashMap<String, DoraLinear>();
+    var wholes = new ArrayList<Whole>();
     var masks = new LoraLinear.Masks();
+    var copied =
+        base.replaced(
+            (module, w) -> {
+              if (config.saves(module).isEmpty()) return w;
+              var trained = parameters.put(PREFIX + module + ".weight", region.parameter(DType.F32, w.shape()));
+              wholes.add(new Whole(module, w, trained));
+              return trained;
+            });
     var decorated =
-        base.mapped(
+        copied.mapped(
             linear -> {
+              if (config.saves(linear.name()).isPresent()) {
+                if (linear instanceof DenseLinear && !config.targets(linear.name())) return linear;
+                throw new InvalidInput("layer " + linear.name() + " is one of modules_to_save, but "
+                    + (linear instanceof DenseLinear ? "a target as well" : "held in few bits"), "make it a target only");
+              }
               if (!config.targets(linear.name())) return linear;
               int r = config.rank(linear.name());
               var a = parameters.put(PREFIX + linear.name() + ".lora_A.weight", region.parameter(DType.F32, Shape.of(r, linear.inputs())));
@@ -62,7 +84,24 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
           "LoRA targets no layer of this model: " + config.targetModules(),
           "name suffixes such as q_proj, v_proj, a full-match regular expression, or all-linear");
     }
-    return new Lora(config, decorated, parameters, List.copyOf(layers), masks, Collections.unmodifiableMap(doras));
+    return new Lora(config, decorated, parameters, List.copyOf(layers), masks, Collections.unmodifiableMap(doras),
+        List.copyOf(wholes));
+  }
+
+  /// Refuses names that mean nothing in this model, which PEFT passes over in silence.
+  /// @throws InvalidInput if a name of `modules_to_save` or a number of `layers_to_transform` meets nothing
+  public Lora checked() {
+    for (var m : config.modulesToSave()) {
+      if (wholes.stream().noneMatch(w -> config.saves(w.module).filter(m::equals).isPresent())) {
+        throw new InvalidInput("modules_to_save names " + m + ", which this model does not have",
+            "for example embed_tokens, lm_head, input_layernorm, model.norm");
+      }
+    }
+    int blocks = decoder.blocks().size();
+    for (int i : config.blocks().indices()) {
+      if (i >= blocks) throw new InvalidInput("layers_to_transform names block " + i, "the model has blocks 0 … " + (blocks - 1));
+    }
+    return this;
   }
 
   @Override
@@ -82,16 +121,22 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
     }
   }
 
-  /// `initialise`, and the magnitudes of DoRA from the norms of the base.
+  /// `initialise`, the magnitudes of DoRA from the norms of the base, and copies of what is trained whole.
   public void initialise(Device device, long seed) {
     initialise(seed);
+    wholes.forEach(w -> device.run(new Move.Copy(Sink.write(w.trained), w.base)));
     doras.values().forEach(d -> d.initialise(device));
   }
 
-  /// Adds s·B·A to the base weights (with DoRA, puts in their place what it makes of them). Afterwards the base decoder alone computes what the adapted one did; the adapter
-  /// must not be used on it any more.
-  /// @throws InvalidInput if a targeted layer has no dense weight to add to
+  /// Adds s·B·A to the base weights (with DoRA, puts in their place what it makes of them) and puts in their place what was
+  /// trained whole. Afterwards the base decoder alone computes what the adapted one did; the adapter must not be used on it any
+  /// more.
+  /// @throws InvalidInput if a targeted layer has no dense weight to add to, or embedding and head would have to differ but are
+  /// one
   public void merge(Device device) {
+    if (decoder.config().tiedHead() && config.parts()) {
+      throw new InvalidInput("the adapter was trained with a head that is not the embedding", "untie the model before merging");
+    }
     for (var layer : layers) {
       if (!(layer.base() instanceof DenseLinear dense)) {
         throw new InvalidInput("layer " + layer.name() + " is not dense", "merge into the unquantized base and quantize the result");
@@ -99,6 +144,7 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
       if (doras.containsKey(layer.name())) doras.get(layer.name()).merge(device, dense.w());
       else merge(device, dense.w(), layer);
     }
+    wholes.forEach(w -> device.run(new Move.Copy(Sink.write(w.base), w.trained)));
   }
 
   private static void merge(Device device, Tensor w, LoraLinear layer) {

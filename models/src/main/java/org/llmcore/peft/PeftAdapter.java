@@ -19,6 +19,7 @@ import org.llmcore.model.LanguageModel;
 import org.llmcore.op.Device;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors` (f32; `prompt_embeddings` (n, C), or
@@ -89,12 +90,10 @@ public final class PeftAdapter {
         .forEach(
             (name, t) -> {
               var e = file.get(name);
-              int rows = t.dim(transposed(name) ? 1 : 0);
-              int columns = t.dim(transposed(name) ? 0 : 1);
-              if (Arrays.equals(e.shape(), new int[] {rows, columns})) return;
+              var asked = transposed(name) ? Shape.of(t.dim(1), t.dim(0)) : t.shape();
+              if (Arrays.equals(e.shape(), asked.dims())) return;
               throw new InvalidInput(
-                  "adapter tensor " + name + " has shape " + e.describe() + ", this model and r ask for ("
-                      + rows + ", " + columns + ")",
+                  "adapter tensor " + name + " has shape " + e.describe() + ", this model and r ask for " + asked,
                   "the adapter belongs to another base model");
             });
   }

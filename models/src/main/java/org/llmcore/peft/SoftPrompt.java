@@ -3,6 +3,7 @@ package org.llmcore.peft;
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.model.Decoder;
+import org.llmcore.model.Initialisation;
 import org.llmcore.model.Parameters;
 import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
@@ -32,9 +33,18 @@ public record SoftPrompt(PromptConfig config, Decoder decoder, Parameters parame
     return new SoftPrompt(config, base.prompted(prompt), parameters);
   }
 
-  /// The embeddings of the configured text, cut or repeated to n tokens; without a text, of random pieces.
+  /// The embeddings of the configured text, cut or repeated to n tokens; without a text, of random pieces, or numbers of the
+  /// standard normal distribution.
   public void initialise(Device device, Tokenizer tokenizer, long seed) {
     int n = config.virtualTokens();
+    if (config.normal()) {
+      try (var host = Region.growing("soft prompt")) {
+        var numbers = host.carve(DType.F32, parameters.get(NAME).shape());
+        Initialisation.normal(numbers, 1, Dropout.key(seed, NAME.hashCode()));
+        device.upload(numbers.segment(), parameters.get(NAME));
+      }
+      return;
+    }
     var ids = new int[n];
     var text = config.text().map(t -> begun(tokenizer, t)).orElse(new int[0]);
     if (config.text().isPresent() && text.length == 0) throw new InvalidInput("the text of the soft prompt gives no token", "give some words");

@@ -32,7 +32,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 class GptqFilesTest {
   private static GptqConfig config(int bits, int group, boolean symmetric, Version version) {
-    return new GptqConfig(bits, group, symmetric, false, false, version, false, 0.01);
+    return new GptqConfig(bits, group, symmetric, false, false, version, java.util.Map.of(), 0.01);
   }
 
   private static GroupedCodes random(int bits, int outputs, int inputs, int size, boolean symmetric, Optional<int[]> groupOf,

@@ -108,6 +108,36 @@ class LoraConfigTest {
   }
 
   @Test
+  void numbersOfLayersChooseBlocks() throws IOException {
+    var two = with("\"target_modules\": [\"q_proj\", \"o_proj\", \"down_proj\"], \"layers_to_transform\": [0, 11]");
+    assertThat(List.of(Q, O, DOWN)).filteredOn(two::targets).containsExactly(Q, O);
+    var one = with("\"target_modules\": [\"q_proj\", \"o_proj\", \"down_proj\"], \"layers_to_transform\": 1, \"layers_pattern\": \"layers\"");
+    assertThat(List.of(Q, O, DOWN)).filteredOn(one::targets).containsExactly(DOWN);
+    assertThat(one.targets("down_proj")).isFalse();
+    var other = with("\"target_modules\": [\"q_proj\"], \"layers_to_transform\": [0], \"layers_pattern\": [\"h\", \"blocks\"]");
+    assertThat(other.targets(Q)).isFalse();
+    assertThat(other.targets("model.blocks.0.q_proj")).isTrue();
+    assertThat(other.targets("model.h.0.blocks.1.q_proj")).as("the first list that is there counts").isTrue();
+    // The first number of a name is the block's, not that of an expert in it.
+    assertThat(with("\"target_modules\": [\"up_proj\"], \"layers_to_transform\": [1]").targets("model.layers.1.experts.0.up_proj")).isTrue();
+    for (var c : List.of(two, one, other)) assertThat(read(c.toJson())).isEqualTo(c);
+    assertThatThrownBy(() ->
+        with("\"target_modules\": \"all-linear\", \"layers_to_transform\": [0]")).hasMessageContaining("one expression");
+  }
+
+  @Test
+  void modulesAreSavedByTheEndOfTheirNameOrOfOneAroundThem() throws IOException {
+    var c = with("\"target_modules\": [\"q_proj\", \"down_proj\"], \"modules_to_save\": [\"norm\", \"lm_head\", \"1.mlp\"]");
+    assertThat(List.of("model.norm", "model.layers.0.input_layernorm", "lm_head", DOWN)).allMatch(m -> c.saves(m).isPresent());
+    assertThat(List.of("model.embed_tokens", Q, "model.layers.2.mlp.down_proj")).allMatch(m -> c.saves(m).isEmpty());
+    assertThat(c.targets(DOWN)).as("saved whole, hence no target").isFalse();
+    assertThat(c.targets("model.layers.2.mlp.down_proj")).isTrue();
+    assertThat(c.parts()).isTrue();
+    assertThat(read(c.toJson())).isEqualTo(c);
+    assertThat(JSON.readTree(c.toJson()).get("modules_to_save").toString()).isEqualTo("[\"norm\",\"lm_head\",\"1.mlp\"]");
+  }
+
+  @Test
   void theScaleIsAlphaOverRankOrItsRoot() throws IOException {
     assertThat(with("\"r\": 16, \"lora_alpha\": 32").scale(Q)).isEqualTo(2);
     assertThat(with("\"r\": 16, \"lora_alpha\": 32, \"use_rslora\": true").scale(Q)).isEqualTo(8);
@@ -134,9 +164,7 @@ class LoraConfigTest {
   @CsvSource(delimiter = '|', value = {
       "fan_in_fan_out | true", "lora_bias | true", "bias | \"all\"", "bias | \"lora_only\"",
       "use_qalora | true", "ensure_weight_tying | true",
-      "modules_to_save | [\"lm_head\"]", "modules_to_save | \"lm_head\"", "layers_to_transform | [0, 1]",
-      "layers_to_transform | 3", "layers_to_transform | 0",
-      "exclude_modules | \"lm_head\"", "exclude_modules | [\"q_proj\"]", "layers_pattern | \"layers\"",
+      "exclude_modules | \"lm_head\"", "exclude_modules | [\"q_proj\"]",
       "target_parameters | [\"mlp.experts.gate_up_proj\"]",
       "layer_replication | [[0, 4], [2, 5]]", "trainable_token_indices | [1]",
       "trainable_token_indices | {\"embed_tokens\": [1]}", "alora_invocation_tokens | [3]",
@@ -178,7 +206,11 @@ class LoraConfigTest {
       "use_rslora | \"true\" | use_rslora is \"true\"",
       "use_rslora | 1 | use_rslora is 1", "target_modules | [] | no target modules", "target_modules | 5 | target_modules is 5",
       "target_modules | {} | target_modules is {}",
-      "target_modules | [1] | target_modules is [1]", "rank_pattern | [] | rank_pattern is []",
+      "target_modules | [1] | target_modules is [1]", "modules_to_save | 5 | modules_to_save is 5",
+          "modules_to_save | [5] | modules_to_save is [5]",
+      "modules_to_save | [\"\"] | an empty name", "layers_to_transform | \"0\" | layers_to_transform is \"0\"",
+      "layers_to_transform | [0.5] | layers_to_transform is [0.5]", "layers_to_transform | -1 | holds -1",
+      "layers_pattern | \"layers\" | without layers_to_transform", "rank_pattern | [] | rank_pattern is []",
       "rank_pattern | {\"q_proj\": 0} | is 0",
       "rank_pattern | {\"q_proj\": \"4\"} | q_proj is \"4\"", "rank_pattern | {\"*\": 4} | not a regular expression",
       "rank_pattern | {\"q_proj\": 99999999} | is 99999999",

@@ -46,6 +46,12 @@ public final class Gptq {
   /// @param h XᵀX (inputs, inputs) over the calibration tokens, row-major
   /// @throws InvalidInput if weights or inputs are not finite
   public static Result quantize(Device device, Team team, Settings s, float[] w, int outputs, int inputs, float[] h) {
+    return prepare(device, team, s, w, outputs, inputs, h).quantize(s);
+  }
+
+  /// What the widths of a layer have in common: its weights in the order of the walk, and the factor.
+  /// @throws InvalidInput if weights or inputs are not finite
+  static Prepared prepare(Device device, Team team, Settings s, float[] w, int outputs, int inputs, float[] h) {
     int k = inputs;
     if (w.length != Math.multiplyExact(outputs, k) || h.length != Math.multiplyExact(k, k)) {
       throw new IllegalArgumentException(w.length + " weights and " + h.length + " elements of H for (" + outputs + ", " + k
@@ -79,10 +85,19 @@ public final class Gptq {
           throw new InvalidInput("the inputs of a layer on the calibration text are no numbers", "check the model");
       u = InverseFactor.of(alive, k, damp * mean, team);
     }
-    var walk = new Walk(s, outputs, k, order, s.staticGroups() ? Optional.of(originals(team, s, w, outputs, k))
-        : Optional.empty());
-    walk.run(device, team, wt, u.get());
-    return new Result(walk.codes(), damp, dead);
+    return new Prepared(device, team, w, outputs, k, order, wt, u.get(), damp, dead);
+  }
+
+  /// A layer before the walk.
+  record Prepared(Device device, Team team, float[] w, int outputs, int inputs, int[] order, float[] wt, float[] u, double damp,
+      int dead) {
+    /// Walks at the bits of `s`, which must ask for the order and damping it was prepared with.
+    Result quantize(Settings s) {
+      var walk = new Walk(s, outputs, inputs, order, s.staticGroups() ? Optional.of(originals(team, s, w, outputs, inputs))
+          : Optional.empty());
+      walk.run(device, team, wt, u);
+      return new Result(walk.codes(), damp, dead);
+    }
   }
 
   /// Each weight to the nearest point of its group's grid.

@@ -5,7 +5,9 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
@@ -19,16 +21,12 @@ import org.llmcore.checkpoint.GptqConfig.Version;
 import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.Safetensors.Item;
-import org.llmcore.model.Block;
-import org.llmcore.model.Decoder;
 import org.llmcore.model.DenseLinear;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Linear;
 import org.llmcore.op.Device;
 import org.llmcore.quant.GroupedCodes;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Region;
-import org.llmcore.tensor.Tensor;
 import org.llmcore.text.Tokenizers;
 
 /// Quantizes the linear layers of all blocks of a model and writes a GPTQ checkpoint.
@@ -64,21 +62,30 @@ public final class ModelQuantizer {
   /// @throws InvalidInput if the model cannot be stored in GPTQ's form, or GPTQ lacks calibration
   public static Result quantize(Device device, Team team, Source source, Settings settings, List<int[]> text, Path out,
       Progress progress) {
+    return quantize(device, team, source, settings, Map.of(), text, out, progress);
+  }
+
+  /// The same with bits that differ from layer to layer.
+  /// @param bits of layers by their full names, where they are not those of the settings
+  public static Result quantize(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
+      List<int[]> text, Path out, Progress progress) {
     if (text.isEmpty() && settings.method() == Settings.Method.GPTQ) {
       throw new InvalidInput("GPTQ needs calibration text", "give --calibration FILE, or use --method rtn");
     }
     Storage.padded(source.config(), settings.bits());
+    for (int b : bits.values()) Storage.padded(source.config(), b);
     var result = new ArrayList<Result>();
-    AtomicFile.folder(out, temp -> result.add(new Run(device, team, source, settings, temp, progress).run(text)));
+    AtomicFile.folder(out, temp -> result.add(new Run(device, team, source, settings, bits, temp, progress).run(text)));
     return result.getFirst();
   }
 
   /// One model on its way.
-  private static final class Run {
+  private static final class Run implements BlockStream.Visitor {
     private final Device device;
     private final Team team;
     private final Source source;
     private final Settings settings;
+    private final Map<String, Integer> bits;
     private final Path folder;
     private final Progress progress;
     private final ModelFiles.Shards shards;
@@ -95,11 +102,12 @@ public final class ModelQuantizer {
       }
     }
 
-    Run(Device device, Team team, Source source, Settings settings, Path folder, Progress progress) {
+    Run(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits, Path folder, Progress progress) {
       this.device = device;
       this.team = team;
       this.source = source;
       this.settings = settings;
+      this.bits = bits;
       this.folder = folder;
       this.progress = progress;
       this.shards = new ModelFiles.Shards(folder, SHARD);
@@ -107,14 +115,7 @@ public final class ModelQuantizer {
 
     Result run(List<int[]> text) throws IOException {
       var c = source.config();
-      var one = c.shortened(1);
-      try (var weights = device.reserve("block", Decoder.bytes(one, DType.F32))) {
-        var decoder = Decoder.carve(one, weights, DType.F32, DType.F32, false);
-        fill(decoder.embedding(), "model.embed_tokens.weight");
-        try (var activations = Activations.of(device, text, decoder)) {
-          for (int i = 0; i < c.layers(); i++) block(decoder, i, activations);
-        }
-      }
+      new BlockStream(device, source, text).run(this);
       keep("model.embed_tokens.weight", c.vocabulary(), c.hidden());
       keep("model.norm.weight", c.hidden());
       if (!c.tiedHead()) keep("lm_head.weight", c.vocabulary(), c.hidden());
@@ -143,7 +144,7 @@ public final class ModelQuantizer {
             .intermediate(), padded.intermediate()));
       }
       var config = new GptqConfig(settings.bits(), settings.group(), settings.symmetric(), settings.actOrder(),
-          settings.staticGroups(), version, false, settings.damp())
+          settings.staticGroups(), version, dynamic(), settings.damp())
           .toJson("llm-core");
       var model = (ObjectNode) new ObjectMapper().readTree(padded.stored("float16").toJson());
       model.set("quantization_config", config);
@@ -153,8 +154,17 @@ public final class ModelQuantizer {
       Tokenizers.save(source.tokenizer(), folder);
     }
 
-    private void fill(Tensor w, String name) {
-      LanguageModel.upload(device, w, source.weights(name, w.shape().dims()));
+    /// Layers whose bits are not those of the settings, as patterns. Engines that fuse q, k, v or gate, up look for the name of
+    /// the fused layer, so a pattern means that as well.
+    private Map<String, Integer> dynamic() {
+      var out = new LinkedHashMap<String, Integer>();
+      for (var l : layers) {
+        if (l.bits() == settings.bits()) continue;
+        var name = l.name().replaceFirst("\\.[qkv]_proj$", ".(?:q|k|v|qkv)_proj").replaceFirst("\\.(?:gate|up)_proj$",
+            ".(?:gate|up|gate_up)_proj");
+        out.put("+:^" + name.replace(".", "\\.") + "$", l.bits());
+      }
+      return out;
     }
 
     /// A tensor that stays as it is, in f16.
@@ -170,44 +180,22 @@ public final class ModelQuantizer {
       shards.add(List.of(Item.of(name, DType.F16, shape, bytes)));
     }
 
-    private void block(Decoder decoder, int index, Activations text) {
-      var b = decoder.blocks().getFirst();
-      var prefix = "model.layers." + index + ".";
-      var from = prefix(0);
-      decoder.parameters().map().forEach((name, w) -> {
-        if (name.startsWith(from)) fill(w, prefix + name.substring(from.length()));
-      });
-      var a = b.attention();
-      var m = b.mlp();
-      if (text.tokens() == 0) {
-        for (var l : List.of(a.k(), a.v(), a.q(), a.o(), m.up(), m.gate(), m.down())) layer(l, index, Optional.empty());
-      } else {
-        set(index, List.of(a.k(), a.v(), a.q()), text, b, Activations.Stage.ATTENTION);
-        set(index, List.of(a.o()), text, b, Activations.Stage.MIXED);
-        text.attend(b);
-        set(index, List.of(m.up(), m.gate()), text, b, Activations.Stage.MLP);
-        set(index, List.of(m.down()), text, b, Activations.Stage.INNER);
-        if (index + 1 < source.config().layers()) text.feed(b);
-      }
-      keep(prefix + "input_layernorm.weight", source.config().hidden());
-      keep(prefix + "post_attention_layernorm.weight", source.config().hidden());
+    @Override
+    public void left(int block) {
+      keep("model.layers." + block + ".input_layernorm.weight", source.config().hidden());
+      keep("model.layers." + block + ".post_attention_layernorm.weight", source.config().hidden());
     }
 
-    private static String prefix(int index) {
-      return "model.layers." + index + ".";
-    }
-
-    private void set(int index, List<Linear> set, Activations text, Block b, Activations.Stage stage) {
-      try (var h = new Hessian(device, set.getFirst().inputs())) {
-        text.inputs(b, stage, h::add);
-        for (var l : set) layer(l, index, Optional.of(h));
-      }
+    @Override
+    public void set(int block, List<Linear> layers, Optional<Hessian> h) {
+      for (var l : layers) layer(l, block, h);
     }
 
     /// Quantizes a layer and lets the block go on with what it has become.
     private void layer(Linear linear, int index, Optional<Hessian> h) {
       long start = System.nanoTime();
-      var name = prefix(index) + linear.name().substring(prefix(0).length());
+      var name = BlockStream.name(linear, index);
+      var settings = this.settings.withBits(bits.getOrDefault(name, this.settings.bits()));
       int n = linear.outputs();
       int k = linear.inputs();
       var w = source.weights(name + ".weight", n, k);

@@ -17,10 +17,12 @@ import org.llmcore.checkpoint.AtomicFile;
 /// nothing loaded from elsewhere.
 ///
 /// @param tokens calibration tokens
+/// @param comparison the result beside the original
+/// @param nearest rounding to nearest at the same bits beside the original, where the method is another
 /// @param bytesBefore bytes of the original's weights as they were stored
 /// @param bytesAfter bytes of the new weights
 public record Receipt(String model, Settings settings, long tokens, List<ModelQuantizer.Layer> layers,
-    Optional<Comparison> comparison,
+    Optional<Comparison> comparison, Optional<Comparison> nearest,
     long bytesBefore, long bytesAfter, double seconds, List<String> notes) {
   private static final int BAR = 360;
 
@@ -54,6 +56,8 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     out.put("model", model);
     out.put("method", settings.method().name().toLowerCase(Locale.ROOT));
     out.put("bits", settings.bits());
+    out.put("mixed", mixed());
+    out.put("bits_per_weight", bitsPerWeight());
     out.put("group", settings.group());
     out.put("symmetric", settings.symmetric());
     out.put("act_order", settings.actOrder());
@@ -64,22 +68,41 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     out.put("bytes_before", bytesBefore);
     out.put("bytes_after", bytesAfter);
     out.put("verdict", verdict());
-    comparison.ifPresent(c -> {
-      var m = new LinkedHashMap<String, Object>();
-      m.put("verdict", c.verdict().name().toLowerCase(Locale.ROOT));
-      m.put("tokens", c.tokens());
-      m.put("perplexity_before", measure(c.original()));
-      m.put("perplexity_after", measure(c.quantized()));
-      m.put("perplexity_ratio", measure(c.ratio()));
-      m.put("kl_nats_per_token", c.kl());
-      m.put("top1_agreement", c.agreement().accuracy());
-      m.put("top1_agreement_low", c.agreement().low());
-      m.put("top1_agreement_high", c.agreement().high());
-      out.put("held_out", m);
-    });
+    comparison.ifPresent(c -> out.put("held_out", comparison(c)));
+    nearest.ifPresent(c -> out.put("held_out_rtn", comparison(c)));
     out.put("layers", layers.stream().map(Receipt::layer).toList());
     out.put("notes", notes);
     return out;
+  }
+
+  /// Stored bits per weight of the quantized layers, scales and zeros included.
+  double bitsPerWeight() {
+    double stored = 0;
+    double weights = 0;
+    for (var l : layers) {
+      double all = (double) l.outputs() * l.inputs();
+      stored += all * l.bits() + (16.0 + l.bits()) * l.outputs() * Math.ceilDiv(l.inputs(), settings.size(l.inputs()));
+      weights += all;
+    }
+    return stored / weights;
+  }
+
+  private boolean mixed() {
+    return layers.stream().mapToInt(ModelQuantizer.Layer::bits).distinct().count() > 1;
+  }
+
+  private static Map<String, Object> comparison(Comparison c) {
+    var m = new LinkedHashMap<String, Object>();
+    m.put("verdict", c.verdict().name().toLowerCase(Locale.ROOT));
+    m.put("tokens", c.tokens());
+    m.put("perplexity_before", measure(c.original()));
+    m.put("perplexity_after", measure(c.quantized()));
+    m.put("perplexity_ratio", measure(c.ratio()));
+    m.put("kl_nats_per_token", c.kl());
+    m.put("top1_agreement", c.agreement().accuracy());
+    m.put("top1_agreement_low", c.agreement().low());
+    m.put("top1_agreement_high", c.agreement().high());
+    return m;
   }
 
   private static Map<String, Object> measure(Comparison.Measure m) {
@@ -112,23 +135,21 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
         .append("td:first-child,th:first-child{text-align:left}")
         .append("tr:nth-child(even){background:#f4f6f9}svg text{font:11px system-ui,sans-serif}</style>\n");
     s.append("<h1>").append(escape(model)).append("</h1>\n<p><b>").append(escape(verdict())).append("</b></p>\n<table>");
-    row(s, "method", settings.method() + ", " + settings.bits() + " bits, "
+    row(s, "method", settings.method() + ", " + (mixed() ? "mixed" : settings.bits()) + " bits, "
         + (settings.group() < 0 ? "one group per row" : "groups of " + settings.group())
         + (settings.symmetric() ? ", symmetric" : ", asymmetric") + (settings.actOrder() ? ", act-order" : "")
             + (settings.staticGroups() ? ", static groups" : "")
         + (settings.mse() ? ", least-error grids" : ""));
     row(s, "calibration", format("%,d tokens", tokens));
+    row(s, "bits per weight", format("%.3f, scales and zeros included", bitsPerWeight()));
     row(s, "size", format("%,d → %,d bytes (%.1f %%)", bytesBefore, bytesAfter, 100.0 * bytesAfter / bytesBefore));
     row(s, "time", format("%.1f s", seconds));
     comparison.ifPresent(c -> {
       row(s, "held-out text", format("%,d tokens", c.tokens()));
       row(s, "perplexity before", words(c.original()));
-      row(s, "perplexity after", words(c.quantized()));
-      row(s, "ratio", words(c.ratio()));
-      row(s, "KL divergence", format("%.5f nats per token", c.kl()));
-      row(s, "same likeliest token", c.agreement().toString());
     });
     s.append("</table>\n");
+    if (comparison.isPresent()) judged(s);
     for (var note : notes) s.append("<p>").append(escape(note)).append("</p>\n");
     if (layers.stream().anyMatch(l -> l.error().isPresent())) s.append("<h2>Error of each layer</h2>\n").append(chart());
     s.append("<h2>Layers</h2>\n<table><tr><th>layer<th>shape<th>bits<th>error, nearest"
@@ -141,6 +162,19 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
           .append("<td>").append(l.dead()).append("<td>").append(format("%.2f", l.seconds())).append("</tr>\n");
     }
     return s.append("</table></html>\n").toString();
+  }
+
+  private void judged(StringBuilder s) {
+    s.append("<h2>Held-out text</h2>\n<table>"
+        + "<tr><th>method<th>perplexity<th>ratio<th>KL, nats per token<th>same likeliest token</tr>\n");
+    nearest.ifPresent(c -> judged(s, "round to nearest", c));
+    judged(s, "as stored", comparison.orElseThrow());
+    s.append("</table>\n");
+  }
+
+  private static void judged(StringBuilder s, String name, Comparison c) {
+    s.append("<tr><td>").append(name).append("<td>").append(words(c.quantized())).append("<td>").append(words(c.ratio()))
+        .append("<td>").append(format("%.5f", c.kl())).append("<td>").append(escape(c.agreement().toString())).append("</tr>\n");
   }
 
   /// Two bars per layer on a logarithmic axis.

@@ -44,6 +44,16 @@ public record Settings(Method method, int bits, int group, boolean symmetric, bo
     return new Settings(Method.GPTQ, bits, group, false, false, false, false, DAMP);
   }
 
+  /// The same at another width.
+  public Settings withBits(int bits) {
+    return new Settings(method, bits, group, symmetric, actOrder, staticGroups, mse, damp);
+  }
+
+  /// Rounding to nearest with the same grids.
+  public Settings nearest() {
+    return new Settings(Method.RTN, bits, group, symmetric, false, false, mse, damp);
+  }
+
   /// Columns of a group among `inputs`.
   int size(int inputs) {
     return group < 0 ? inputs : Math.min(group, inputs);

@@ -1,6 +1,8 @@
 package org.llmcore.quantize;
 
 import java.util.Arrays;
+import java.util.OptionalInt;
+import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LlamaConfig;
@@ -16,14 +18,18 @@ final class Storage {
   /// a multiple of 32 by channels of weight 0, which compute silu(0)·0 = 0.
   /// @throws InvalidInput if another width would have to grow
   static LlamaConfig padded(LlamaConfig c, int bits) {
-    for (int width : new int[] {c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()}) {
-      if ((long) width * bits % 32 != 0) {
-        throw new InvalidInput("the model has layers of width " + width + ", whose " + bits
-            + "-bit codes fill no whole 32-bit words",
-            "GPTQ files cannot hold it; multiples of 32 always fit");
-      }
-    }
+    narrow(c, bits).ifPresent(width -> {
+      throw new InvalidInput("the model has layers of width " + width + ", whose " + bits
+          + "-bit codes fill no whole 32-bit words",
+          "GPTQ files cannot hold it; multiples of 32 always fit");
+    });
     return c.widened((c.intermediate() + WHOLE - 1) / WHOLE * WHOLE);
+  }
+
+  /// A width of the model that codes of so many bits do not fill, if there is one.
+  static OptionalInt narrow(LlamaConfig c, int bits) {
+    return IntStream.of(c.hidden(), c.heads() * c.headDim(), c.kvHeads() * c.headDim()).filter(w ->
+        (long) w * bits % 32 != 0).findFirst();
   }
 
   /// The same layer with more outputs and inputs of weight 0. Groups keep their size; as they are multiples of 32, so does their

@@ -1,6 +1,9 @@
 package org.llmcore.train;
 
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.regex.Pattern;
@@ -97,23 +100,57 @@ public record Recipe(
 
   /// A low-rank adapter on frozen weights (Hu et al. 2021, arXiv:2106.09685), with PEFT's scale alpha/r, or alpha/√r with `rslora`;
   /// `dora` trains magnitudes apart from directions (Liu et al. 2024, arXiv:2402.09353).
-  public record LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora, boolean dora) implements Method {
-    /// Without DoRA.
+  ///
+  /// @param rankPattern ranks of modules whose names end so or match, instead of r; the first that matches counts
+  /// @param alphaPattern likewise for alpha
+  /// @param layers blocks that are adapted; none: all
+  /// @param layersPattern lists in which the blocks are counted; none: the first in a name
+  /// @param modulesToSave modules that are trained and saved whole
+  public record LowRank(
+      int r, double alpha, double dropout, Targets targets, boolean rslora, boolean dora, Map<String, Integer> rankPattern,
+      Map<String, Double> alphaPattern, List<Integer> layers, List<String> layersPattern, List<String> modulesToSave)
+      implements Method {
+    /// Alike in all layers, without DoRA.
     public LowRank(int r, double alpha, double dropout, Targets targets, boolean rslora) {
-      this(r, alpha, dropout, targets, rslora, false);
+      this(r, alpha, dropout, targets, rslora, false, Map.of(), Map.of(), List.of(), List.of(), List.of());
     }
 
     public LowRank {
       between("method.r", r, 1, 1 << 16);
       check(alpha > 0 && alpha < 1e6, "method.alpha is " + alpha, "expected a number above 0, usually r or 2r");
       check(dropout >= 0 && dropout < 1, "method.dropout is " + dropout, "expected a number in [0, 1), usually 0 or 0.05");
+      rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
+      alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
+      rankPattern.forEach((key, rank) -> between("method.rankPattern." + key, rank, 1, 1 << 16));
+      alphaPattern.forEach((key, a) -> check(a > 0 && a < 1e6, "method.alphaPattern." + key + " is " + a,
+          "expected a number above 0"));
+      layers = List.copyOf(layers);
+      for (int i : layers) atLeast("method.layersToTransform", i, 0);
+      layersPattern = List.copyOf(layersPattern);
+      check(layersPattern.isEmpty() || !layers.isEmpty(), "method.layersPattern is set without layersToTransform",
+          "say which layers, or leave it out");
+      check(layers.isEmpty() || !(targets instanceof Matching),
+          "method.layersToTransform is set, but the targets are an expression",
+          "put the layers into the expression, or list suffixes such as [q_proj, v_proj]");
+      modulesToSave = List.copyOf(modulesToSave);
     }
   }
 
   /// Trained embeddings before every sequence of a frozen model (Lester et al. 2021, arXiv:2104.08691).
-  /// @param init the text whose embeddings they start as; without one, random pieces of the vocabulary
-  public record SoftPrompt(int virtualTokens, Optional<String> init) implements Method {
+  /// @param init the text whose embeddings they start as
+  /// @param start what they start as without a text
+  public record SoftPrompt(int virtualTokens, Optional<String> init, Start start) implements Method {
+    /// What a prompt without a text starts as.
+    public enum Start {
+      /// Embeddings of random pieces.
+      VOCABULARY,
+      /// The standard normal distribution.
+      RANDOM
+    }
+
     public SoftPrompt {
+      check(init.isEmpty() || start == Start.VOCABULARY, "method.init is a text and method.start is random",
+          "leave one of them out");
       between("method.virtualTokens", virtualTokens, 1, 1 << 16);
     }
   }

@@ -5,8 +5,11 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.function.BiFunction;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
@@ -192,15 +195,30 @@ public final class RecipeFile {
         case "lora" -> {
           if (scratch) throw new InvalidInput("method is lora, but the model starts from scratch", "an adapter needs a trained base: write 'method: full'");
           int r = method.integer("r", 8);
-          yield new Recipe.LowRank(r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false), method.flag("dora", false));
+          yield new Recipe.LowRank(
+              r, method.number("alpha", 2.0 * r), method.number("dropout", 0), targets(method), method.flag("rslora", false),
+                  method.flag("dora", false),
+              pattern(method, "rankPattern", (p, key) -> p.integer(key, 0)), pattern(method, "alphaPattern", (p, key) ->
+                  p.number(key, 0)),
+              method.integers("layersToTransform"), method.texts("layersPattern"), method.texts("modulesToSave"));
         }
         case "prompt" -> {
           if (scratch) throw new InvalidInput("method is prompt, but the model starts from scratch", "a soft prompt needs a trained base: write 'method: full'");
-          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"));
+          yield new Recipe.SoftPrompt(method.integer("virtualTokens", 20), method.text("init"), method.choice("start",
+              Recipe.SoftPrompt.Start.VOCABULARY));
         }
         default -> throw new InvalidInput("method.type is " + type, "expected lora, prompt or full");
       };
     }
+  }
+
+  /// Values by module, in the order of the file.
+  private static <T> Map<String, T> pattern(Section method, String key, BiFunction<Section, String, T> value) {
+    var out = new LinkedHashMap<String, T>();
+    try (var section = method.section(key)) {
+      section.node().fieldNames().forEachRemaining(name -> out.put(name, value.apply(section, name)));
+    }
+    return out;
   }
 
   private static Recipe.Targets targets(Section method) {

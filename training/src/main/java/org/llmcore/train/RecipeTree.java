@@ -60,14 +60,16 @@ final class RecipeTree {
   private static Map<String, Object> method(Recipe.Method method) {
     return switch (method) {
       case Recipe.Full() -> Map.of("type", "full");
-      case Recipe.SoftPrompt(var virtualTokens, var init) -> {
+      case Recipe.SoftPrompt(var virtualTokens, var init, var start) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "prompt");
         tree.put("virtualTokens", virtualTokens);
-        init.ifPresent(text -> tree.put("init", text));
+        init.ifPresentOrElse(text -> tree.put("init", text), () -> tree.put("start", Section.word(start)));
         yield tree;
       }
-      case Recipe.LowRank(var r, var alpha, var dropout, var targets, var rslora, var dora) -> {
+      case Recipe.LowRank(
+              var r, var alpha, var dropout, var targets, var rslora, var dora, var ranks, var alphas, var layers, var lists,
+                  var saved) -> {
         var tree = new LinkedHashMap<String, Object>();
         tree.put("type", "lora");
         tree.put("r", r);
@@ -82,6 +84,11 @@ final class RecipeTree {
             });
         tree.put("rslora", rslora);
         tree.put("dora", dora);
+        if (!ranks.isEmpty()) tree.put("rankPattern", ranks);
+        if (!alphas.isEmpty()) tree.put("alphaPattern", alphas);
+        if (!layers.isEmpty()) tree.put("layersToTransform", layers);
+        if (!lists.isEmpty()) tree.put("layersPattern", lists);
+        if (!saved.isEmpty()) tree.put("modulesToSave", saved);
         yield tree;
       }
     };

@@ -48,11 +48,26 @@ record Section(String path, JsonNode node, TreeSet<String> asked) implements Aut
     return Optional.of(value.asText());
   }
 
+  /// A list of words, or one word.
   List<String> texts(String key) {
     var all = new ArrayList<String>();
+    if (has(key) && !value(key).isContainerNode()) all.add(value(key).asText());
+    if (value(key).isObject()) throw wrong(key, "a list of words");
     for (var item : value(key)) {
       if (item.isContainerNode()) throw wrong(key, "a list of words");
       all.add(item.asText());
+    }
+    return all;
+  }
+
+  /// A list of whole numbers, or one.
+  List<Integer> integers(String key) {
+    if (!has(key)) return List.of();
+    if (!value(key).isArray()) return List.of(integer(key, 0));
+    var all = new ArrayList<Integer>();
+    for (var item : value(key)) {
+      if (!item.isIntegralNumber() || !item.canConvertToInt()) throw wrong(key, "a list of whole numbers");
+      all.add(item.intValue());
     }
     return all;
   }

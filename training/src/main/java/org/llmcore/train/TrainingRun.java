@@ -47,6 +47,8 @@ import org.llmcore.text.Tokenizers;
 /// | `metrics.jsonl`, `events.*`, `loss.png`, `summary.json` | what happened           |
 public final class TrainingRun {
   private static final int SLOTS = 16;
+  private static final List<String> LINEARS = List.of("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+      "down_proj");
 
   private final Device device;
   private final Recipe recipe;
@@ -144,16 +146,24 @@ public final class TrainingRun {
     var base = recipe.model() instanceof Recipe.Pretrained p ? p.source().text() : "scratch";
     return switch (recipe.method()) {
       case Recipe.Full _ -> Optional.empty();
-      case Recipe.SoftPrompt m -> Optional.of(PromptConfig.of(model.config(), m.virtualTokens(), m.init()).onBase(base));
-      case Recipe.LowRank m ->
-        Optional.of(
-            switch (m.targets()) {
-              case Recipe.AllLinear _ -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), List.of("all-linear"));
-              case Recipe.Suffixes s -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), s.names());
-              case Recipe.Matching x ->
-                  new LoraConfig(m.r(), m.alpha(), m.dropout(), List.of(x.pattern()), true, m.rslora(), Map.of(), Map.of(), "", List.of());
-            }).map(c -> c.onBase(base).withDora(m.dora()));
+      case Recipe.SoftPrompt m -> Optional.of(PromptConfig.of(model.config(), m.virtualTokens(),
+          m.init()).startingAsNumbers(m.start() == Recipe.SoftPrompt.Start.RANDOM).onBase(base));
+      case Recipe.LowRank m -> Optional.of(lora(m).withPatterns(m.rankPattern(),
+          m.alphaPattern()).saving(m.modulesToSave()).onBase(base).withDora(m.dora()));
     };
+  }
+
+  private static LoraConfig lora(Recipe.LowRank m) {
+    // PEFT takes numbers of layers only beside a list of names.
+    boolean some = !m.layers().isEmpty();
+    var config = switch (m.targets()) {
+      case Recipe.AllLinear _ -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), some ? LINEARS : List.of("all-linear"));
+      case Recipe.Suffixes s -> LoraConfig.of(m.r(), m.alpha(), m.dropout(), m.rslora(), s.names());
+      case Recipe.Matching x ->
+          new LoraConfig(m.r(), m.alpha(), m.dropout(), List.of(x.pattern()), true, m.rslora(), Map.of(), Map.of(), "",
+              List.of());
+    };
+    return config.in(new LoraConfig.Blocks(m.layers(), m.layersPattern()));
   }
 
   private Corpus corpus(LanguageModel model) {

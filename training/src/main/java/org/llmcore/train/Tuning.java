@@ -31,7 +31,7 @@ public record Tuning(Decoder decoder, Parameters trained, Optional<Adapter> adap
   public static Tuning adapter(Decoder base, AdapterConfig config, Region region) {
     return of(
         switch (config) {
-          case LoraConfig c -> Lora.attach(base, c, region);
+          case LoraConfig c -> Lora.attach(base, c, region).checked();
           case PromptConfig c -> SoftPrompt.attach(base, c, region);
         });
   }

@@ -1,5 +1,6 @@
 package org.llmcore.quantize;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.Optional;
@@ -16,8 +17,14 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.llmcore.InvalidInput;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.op.Device;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Sink;
 import org.llmcore.quant.GroupedCodes;
 import org.llmcore.quant.RoundToNearest;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -264,6 +271,29 @@ class GptqTest {
           assertThat(s).isCloseTo(inverse[i][j], org.assertj.core.data.Offset.offset(k * 0x1p-23 * largest));
           if (i > j) assertThat(u[i * k + j]).isZero();
         }
+      }
+    }
+  }
+
+  @Test
+  void halfOfTheHessianHasTheBitsOfTheWhole() {
+    for (int k : new int[] {5, 512, 513, 1100}) {
+      try (var region = Region.growing("test"); var h = new Hessian(DEVICE, k)) {
+        var random = new Random(k);
+        var parts = new ArrayList<Tensor>();
+        for (int rows : new int[] {7, 1, 30}) {
+          var x = region.carve(DType.F32, Shape.of(rows, k));
+          var values = new float[rows * k];
+          for (int i = 0; i < values.length; i++) values[i] = (float) random.nextGaussian();
+          parts.add(x.set(values));
+          h.add(x);
+        }
+        var whole = region.carve(DType.F32, Shape.of(k, k));
+        for (int i = 0; i < parts.size(); i++) {
+          DEVICE.run(new MatMul.Product(i == 0 ? Sink.write(whole) : Sink.add(whole), parts.get(i), parts.get(i), true, false,
+              1));
+        }
+        assertThat(h.toFloats()).isEqualTo(whole.toFloats());
       }
     }
   }

@@ -116,6 +116,49 @@ class QuantizedModelTest {
   }
 
   @Test
+  void mixedBitsLieBetweenTheirNeighboursAndComeBackFromTheFiles() throws IOException {
+    assumeThat(Files.exists(STORIES)).as("no data/stories260k: set llm.data").isTrue();
+    var words = Optional.of(STORIES.resolve("tok512.model"));
+    try (var original = LanguageModel.open(DEVICE, STORIES.resolve("hf"), words, Precision.F32, false);
+        var source = Source.open(STORIES.resolve("hf"), words)) {
+      var text = spoken(original, 40, 128);
+      var seen = text.subList(0, 28);
+      var unseen = text.subList(28, text.size());
+      var s = Settings.gptq(4, 32);
+      var errors = MixedBits.measure(DEVICE, TEAM, source, s, seen, (_, _) -> {});
+      // With groups of 32 three bits cost 3 + 19/32 = 3.594 per weight, four 4.625.
+      var chosen = errors.within(4.1);
+      assertThat(chosen.average()).isBetween(4.0, 4.1);
+      assertThat(chosen.bits()).hasSize(35);
+      assertThat(new java.util.HashSet<>(chosen.bits().values())).hasSizeGreaterThan(1);
+      assertThat(MixedBits.measure(DEVICE, TEAM, source, s, seen, (_, _) -> {}).within(4.1)).isEqualTo(chosen);
+      var kl = new ArrayList<Double>();
+      for (int bits : new int[] {3, 0, 4}) {
+        var mixed = bits == 0 ? chosen.bits() : java.util.Map.<String, Integer>of();
+        var result = ModelQuantizer.quantize(DEVICE, TEAM, source, s.withBits(bits == 0 ? 4 : bits), mixed, seen,
+            folder.resolve("m" + bits), SILENT);
+        if (bits == 0) for (var l : result.layers()) assertThat(l.bits()).as(l.name()).isEqualTo(chosen.bits().get(l.name()));
+        try (var quantized = open("m" + bits)) {
+          assertThat(quantized.notes()).isEmpty();
+          kl.add(Comparison.of(DEVICE, TEAM, original.decoder(), quantized.decoder(), unseen, _ -> {}).kl());
+        }
+      }
+      assertThat(kl.get(1)).isBetween(kl.get(2), kl.get(0));
+      // A reader that only knows `dynamic` must find the bits of every layer, and of what engines fuse.
+      var config = org.llmcore.checkpoint.GptqConfig.find(folder.resolve("m0")).orElseThrow();
+      chosen.bits().forEach((layer, b) -> {
+        for (var name : List.of(layer, layer.replaceFirst("[qkv]_proj$", "qkv_proj").replaceFirst("(gate|up)_proj$",
+            "gate_up_proj"))) {
+          var found = config.dynamic().entrySet().stream()
+              .filter(e ->
+                  java.util.regex.Pattern.compile(e.getKey().substring(2)).matcher(name).lookingAt()).map(java.util.Map.Entry::getValue).findFirst();
+          assertThat(found.orElse(config.bits())).as(name).isEqualTo(b);
+        }
+      });
+    }
+  }
+
+  @Test
   void theFilesHoldWhatTheQuantizerMeantForEveryOption() {
     try (var original = LanguageModel.open(DEVICE, sqlBase(), Optional.empty(), Precision.F32, false)) {
       var text = spoken(original, 6, 48);

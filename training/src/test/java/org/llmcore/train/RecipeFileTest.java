@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 
 import org.assertj.core.api.AbstractThrowableAssert;
 import org.junit.jupiter.api.Test;
@@ -121,6 +122,33 @@ class RecipeFileTest {
         .isEqualTo(new Recipe.LowRank(32, 64, 0, new Recipe.Suffixes(List.of("q_proj", "v_proj")), false));
     refused(SHORT, "training.learningrate=1").hasMessageContaining("unknown key training.learningrate");
     refused(SHORT, "nonsense").hasMessageContaining("expected key=value");
+  }
+
+  @Test
+  void whatIsAdaptedMayDifferFromLayerToLayer() {
+    var recipe = parse(SHORT + """
+        method:
+          type: lora
+          rankPattern: {down_proj: 4, 'layers\\.0\\..*': 2}
+          alphaPattern: {down_proj: 8}
+          layersToTransform: [0, 2]
+          layersPattern: layers
+          modulesToSave: [embed_tokens, lm_head]
+        """);
+    var m = (Recipe.LowRank) recipe.method();
+    assertThat(m.rankPattern()).containsExactly(Map.entry("down_proj", 4), Map.entry("layers\\.0\\..*", 2));
+    assertThat(m.alphaPattern()).containsExactly(Map.entry("down_proj", 8.0));
+    assertThat(m.layers()).containsExactly(0, 2);
+    assertThat(m.layersPattern()).containsExactly("layers");
+    assertThat(m.modulesToSave()).containsExactly("embed_tokens", "lm_head");
+    assertThat(RecipeFile.parse(RecipeFile.toYaml(recipe))).isEqualTo(recipe);
+    refused(SHORT + "method: {type: lora, rankPattern: {q_proj: 0}}").hasMessageContaining("method.rankPattern.q_proj is 0");
+    refused(SHORT + "method: {type: lora, rankPattern: {q_proj: many}}").hasMessageContaining("rankPattern.q_proj");
+    refused(SHORT + "method: {type: lora, layersToTransform: [-1]}").hasMessageContaining("layersToTransform");
+    refused(SHORT + "method: {type: lora, layersToTransform: [a]}").hasMessageContaining("a list of whole numbers");
+    refused(SHORT + "method: {type: lora, layersPattern: h}").hasMessageContaining("without layersToTransform");
+    refused(SHORT + "method: {type: lora, targets: '.*q_proj', layersToTransform: [0]}").hasMessageContaining("an expression");
+    refused(SHORT + "method: {type: lora, modulesToSave: {a: b}}").hasMessageContaining("a list of words");
   }
 
   @Test

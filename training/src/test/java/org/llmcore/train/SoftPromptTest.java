@@ -90,6 +90,51 @@ class SoftPromptTest {
   }
 
   @Test
+  void aPromptThatStartsAsSqlIsFarBetterThanTheBaseOnTheEmbeddedTask() {
+    var s = run("sql", RecipeFile.parse(
+        """
+        model: {path: embedded:sql-base}
+        method: {type: prompt, virtualTokens: 12, init: "select name from table where x = 1"}
+        data: {path: embedded:sql, validation: 0.002}
+        training: {maxSteps: 30, batch: 8, learningRate: 3e-2, warmupSteps: 4, weightDecay: 0}
+        evaluation: {items: 24}
+        """), 2);
+    assertThat(s.evalLossAfter().getAsDouble()).isLessThan(0.7 * s.evalLossBefore().getAsDouble());
+  }
+
+  @Test
+  void aPromptStartsAsWordsOrAsNumbers() {
+    try (Device device = new CpuDevice(true, 1); var model = base(device); var region = device.growing("prompt")) {
+      var config = PromptConfig.of(model.config(), 40, Optional.empty());
+      var words = SoftPrompt.attach(model.decoder(), config, region);
+      words.initialise(device, model.tokenizer(), 3);
+      var rows = model.decoder().embedding().toFloats();
+      int c = model.config().hidden();
+      var first = java.util.Arrays.copyOf(words.parameters().get("prompt_embeddings").toFloats(), c);
+      assertThat(java.util.stream.IntStream.range(0, model.config().vocabulary()))
+          .anyMatch(i -> java.util.Arrays.equals(first, java.util.Arrays.copyOfRange(rows, i * c, (i + 1) * c)));
+      var numbers = SoftPrompt.attach(model.decoder(), config.startingAsNumbers(true), region);
+      numbers.initialise(device, model.tokenizer(), 3);
+      double squares = 0;
+      var values = numbers.parameters().get("prompt_embeddings").toFloats();
+      for (float v : values) squares += (double) v * v / values.length;
+      // the mean of n squares of normal numbers has a deviation of √(2/n); five of them
+      assertThat(squares).isCloseTo(1, offset(5 * Math.sqrt(2.0 / values.length)));
+      PeftAdapter.save(device, numbers, folder.resolve("numbers"));
+      assertThat(PeftAdapter.attach(device, model.decoder(), folder.resolve("numbers"),
+          region).config()).isEqualTo(numbers.config());
+      assertThat(numbers.config().toJson()).contains("\"RANDOM\"");
+      assertThat(config.toJson()).contains("SAMPLE_VOCAB");
+    }
+    var recipe = RecipeFile.parse("model: {path: m}\nmethod: {type: prompt, start: random}\ndata: {path: d}\n");
+    assertThat(((Recipe.SoftPrompt) recipe.method()).start()).isEqualTo(Recipe.SoftPrompt.Start.RANDOM);
+    assertThat(RecipeFile.parse(RecipeFile.toYaml(recipe))).isEqualTo(recipe);
+    assertThatThrownBy(() ->
+        RecipeFile.parse("model: {path: m}\nmethod: {type: prompt, start: random, init: words}\ndata: {path: d}\n"))
+        .isInstanceOf(InvalidInput.class).hasMessageContaining("method.start");
+  }
+
+  @Test
   void threadsMicroBatchesAndRecomputationDoNotChangeABit() {
     var whole = run("whole", recipe(8, false, 5), 2);
     assertThat(run("threads", recipe(8, false, 5), 3).weightsSha256()).isEqualTo(whole.weightsSha256());
