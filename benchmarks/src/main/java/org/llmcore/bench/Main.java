@@ -14,6 +14,10 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 
+import org.llmcore.Devices;
+import org.llmcore.InvalidInput;
+import org.llmcore.flags.Flags;
+
 /// Runs benchmarks and keeps their history.
 ///
 ///     java … -jar benchmarks.jar [any JMH option]     runs, prints, appends to benchmarks/history.jsonl
@@ -36,7 +40,7 @@ public final class Main {
       return;
     }
     var options =
-        new OptionsBuilder()
+        (gpu() ? new OptionsBuilder() : new OptionsBuilder().exclude("CudaBenchmark"))
             .parent(line)
             .jvmArgsAppend("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g")
             .build();
@@ -44,6 +48,16 @@ public final class Main {
     for (var result : new Runner(options).run()) lines.add(line(result));
     History.append(HISTORY, lines);
     for (var h : lines) System.out.printf("%-60s %10.1f %s %10.1f %s%n", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
+  }
+
+  /// Whether there is a GPU to measure; says why not.
+  private static boolean gpu() {
+    try (var _ = Devices.open(Flags.Kind.CUDA, 1)) {
+      return true;
+    } catch (InvalidInput e) {
+      System.out.println("CudaBenchmark is left out: " + e.getMessage());
+      return false;
+    }
   }
 
   private static History line(RunResult result) throws IOException {
