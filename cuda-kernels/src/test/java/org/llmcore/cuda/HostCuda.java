@@ -27,7 +27,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 /// thread is a fiber, every barrier a switch to another one drawn by a seed, and every access of memory is checked: bounds,
 /// alignment, reads of what nobody wrote, races between barriers, two blocks at one word.
 ///
-/// With the property `llm.cuda=device` the same tests run on the GPU of the machine, with the kernels of the jar.
+/// With the property `llm.cuda=device` the same tests run on the GPU of the machine, with the kernels of the jar; with `ptx`, with
+/// those that older drivers get.
 final class HostCuda {
   private static final Path CUDA = Path.of("src/main/cuda");
   private static final Path RUNTIME = Path.of("src/test/cuda");
@@ -38,7 +39,8 @@ final class HostCuda {
   private static final List<String> CHECKED = List.of("-march=native", "-fno-expensive-optimizations", "-fsanitize=thread", "-DHC_CHECK");
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
 
-  private static final boolean DEVICE = System.getProperty("llm.cuda", "").equals("device");
+  private static final String WHERE = System.getProperty("llm.cuda", "host");
+  private static final boolean DEVICE = !WHERE.equals("host");
 
   /// What a test can pretend about the machine.
   enum Machine {
@@ -107,7 +109,8 @@ final class HostCuda {
 
   /// @param debug wait after every launch
   CudaDevice device(String suffix, boolean debug) {
-    if (DEVICE) return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), debug);
+    if (WHERE.equals("ptx")) return new CudaDevice(library(), (family, _) -> Images.inTheJar().of(family, 12000), debug);
+    if (DEVICE) return new CudaDevice(library(), Images.inTheJar(), debug);
     Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
     return new CudaDevice(library(), images, debug);
   }
