@@ -7,11 +7,13 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.Supplier;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
+import org.llmcore.op.MatMul;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
@@ -38,6 +40,7 @@ final class CudaDevice implements Device {
   private final long stream;
   private final Staging staging;
   private final Arena arena = Arena.ofShared();
+  private final Optional<CuBlas> blas;
   private final Launch launch;
   private final CudaGraphs graphs;
   private final Map<String, CudaModule> modules = new HashMap<>();
@@ -47,11 +50,17 @@ final class CudaDevice implements Device {
   private long scratchBytes;
   private Thread thread = Thread.currentThread();
   private boolean closed;
+  private long products;
 
   /// The first GPU of the driver.
   /// @param debug wait after every launch
   /// @throws InvalidInput in one sentence, if it has none that can be used
   CudaDevice(Driver driver, Images images, boolean debug) {
+    this(driver, images, debug, Optional.empty());
+  }
+
+  /// @param blas where the vendor's library is that does the matrix products (`CuBlas`), if that is wanted
+  CudaDevice(Driver driver, Images images, boolean debug, Optional<String> blas) {
     this.driver = driver;
     this.images = images;
     this.debug = debug;
@@ -71,8 +80,9 @@ final class CudaDevice implements Device {
     }
     this.context = driver.retainContext(ordinal);
     driver.current(context);
-    this.name = "cuda " + gpu + ", compute capability " + capability(capability);
     this.stream = driver.stream();
+    this.blas = blas.map(where -> new CuBlas(Optional.of(where), stream));
+    this.name = "cuda " + gpu + ", compute capability " + capability(capability) + this.blas.map(b -> ", products by " + b.name()).orElse("");
     this.staging = new Staging(driver, stream, STAGING);
     this.launch = new Launch(this, arena, stream);
     this.graphs = new CudaGraphs(driver, stream, launch);
@@ -106,6 +116,12 @@ final class CudaDevice implements Device {
   @Override
   public void run(Kernel kernel) {
     enter();
+    if (blas.isPresent() && kernel instanceof MatMul.Product p && blas.get().takes(p)) {
+      settle();
+      blas.get().run(p);
+      products++;
+      return;
+    }
     CudaDispatch.run(launch, kernel);
   }
 
@@ -137,6 +153,19 @@ final class CudaDevice implements Device {
 
   void destroyEvent(long event) {
     if (!closed) driver.destroyEvent(event);
+  }
+
+  /// How many products the vendor's library did.
+  long productsByBlas() {
+    return products;
+  }
+
+  /// The vendor's library for this device's stream, to measure ours by.
+  /// @param where a library file, a folder of one, or empty for what the system finds
+  /// @throws InvalidInput if there is none
+  VendorBlas blas(Optional<String> where) {
+    enter();
+    return new CuBlas(where, stream);
   }
 
   /// How often work that came together was one graph.
@@ -231,6 +260,7 @@ final class CudaDevice implements Device {
     scratch.close();
     constants.close();
     modules.values().forEach(CudaModule::close);
+    blas.ifPresent(CuBlas::close);
     graphs.close();
     staging.close();
     driver.destroyStream(stream);

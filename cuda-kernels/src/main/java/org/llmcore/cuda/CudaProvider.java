@@ -19,7 +19,7 @@ public final class CudaProvider implements DeviceProvider {
 
   @Override
   public Device open() {
-    return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0);
+    return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0, Flags.cudaBlas());
   }
 
   @Override

@@ -21,6 +21,13 @@ public final class GpuClock implements AutoCloseable {
     return device instanceof CudaDevice cuda ? Optional.of(new GpuClock(cuda)) : Optional.empty();
   }
 
+  /// The vendor's library in the stream of the device, to measure ours by.
+  /// @param where a library file, a folder of one, or empty for what the system finds
+  /// @throws org.llmcore.InvalidInput if there is none
+  public VendorBlas blas(Optional<String> where) {
+    return device.blas(where);
+  }
+
   /// Microseconds from the first to the last kernel that `work` gives to the device.
   public double micros(Runnable work) {
     device.record(from);

@@ -115,6 +115,24 @@ final class HostCuda {
     return new CudaDevice(library(), images, debug);
   }
 
+  /// @param blas where the vendor's library is, if it does the products
+  CudaDevice device(String suffix, boolean debug, Optional<String> blas) {
+    Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
+    return new CudaDevice(library(), images, debug, blas);
+  }
+
+  /// A stand-in for cuBLAS over the host driver.
+  Path blas() {
+    try {
+      var source = RUNTIME.resolve("blas/hostblas.cpp");
+      var library = folder(List.of(source, driver)).resolve("libcublas.so.13");
+      if (!Files.exists(library)) run(List.of(command(List.of("g++"), FLAGS, List.of("-shared", source.toString(), driver.toString(), "-o", library.toString()))));
+      return library;
+    } catch (IOException | InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
   /// The driver that the devices use.
   Driver library() {
     return Driver.open(DEVICE ? Optional.empty() : Optional.of(driver));
