@@ -25,9 +25,9 @@ int sticky = 0, dry = 0;
 struct Fn { void (*entry)(void**); const size_t* sizes; std::string name; int maxDyn = 48 << 10; };
 struct Module { void* dl; std::vector<Fn*> fns; std::vector<void*> all; };
 // What a test pretends about the machine, by hc_pretend or by HC_VERSION and so on: 0 CUDA version, 1 devices, 2 compute capability,
-// 3 result of cuInit, 4 MiB of device memory.
-const char* const names[] = {"HC_VERSION", "HC_DEVICES", "HC_CAPABILITY", "HC_INIT", "HC_MEMORY"};
-long pretended[] = {13000, 1, 80, 0, 4096};
+// 3 result of cuInit, 4 MiB of device memory, 5 result of taking the context.
+const char* const names[] = {"HC_VERSION", "HC_DEVICES", "HC_CAPABILITY", "HC_INIT", "HC_MEMORY", "HC_CONTEXT"};
+long pretended[] = {13000, 1, 80, 0, 4096, 0};
 long machine(int what) { const char* e = getenv(names[what]); return e ? atol(e) : pretended[what]; }
 struct Event { std::chrono::steady_clock::time_point t; bool pending = false; };
 using Node = std::function<int()>;
@@ -79,7 +79,7 @@ API cuDeviceGetAttribute(int* v, int a, int) {
   }
   return 0;
 }
-API cuDevicePrimaryCtxRetain(void** c, int) { *c = &ctxObj; return 0; }
+API cuDevicePrimaryCtxRetain(void** c, int) { *c = &ctxObj; return (int)machine(5); }
 API cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 API cuCtxCreate_v2(void** c, unsigned, int) { *c = current = &ctxObj; return 0; }
 API cuCtxDestroy_v2(void*) { return 0; }

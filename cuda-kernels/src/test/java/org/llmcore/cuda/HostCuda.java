@@ -48,7 +48,8 @@ final class HostCuda {
     DEVICES,
     CAPABILITY,
     INIT,
-    MEBIBYTES
+    MEBIBYTES,
+    CONTEXT
   }
 
   private final Path driver;

@@ -17,7 +17,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 /// Machines without a GPU that can be used: one sentence each that says what was found and what to do.
 class MissingGpuTest {
-  private static final List<Long> USABLE = List.of(13000L, 1L, 80L, 0L, 4096L);
+  private static final List<Long> USABLE = List.of(13000L, 1L, 80L, 0L, 4096L, 0L);
   private HostCuda host;
 
   @BeforeEach
@@ -53,6 +53,13 @@ class MissingGpuTest {
           .hasMessageContaining("region 'weights' needs 68,157,440 bytes of the GPU's memory and 67,108,864 are free")
           .hasMessageContaining("--device cpu");
     }
+  }
+
+  @Test
+  void aGpuThatAnotherProgramHoldsIsToldToo() {
+    host.pretend(HostCuda.Machine.CONTEXT, 2);
+    assertThatThrownBy(() -> Devices.open(Flags.Kind.CUDA, 1)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("the GPU cannot be used: cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY");
   }
 
   /// The host driver is the process's libcuda once a test has opened it.
