@@ -14,6 +14,8 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 
+import org.llmcore.Devices;
+import org.llmcore.InvalidInput;
 import org.llmcore.flags.Flags;
 import org.llmcore.tensor.DType;
 
@@ -39,7 +41,7 @@ public final class Main {
       return;
     }
     var options =
-        new OptionsBuilder()
+        (gpu() ? new OptionsBuilder() : new OptionsBuilder().exclude("CudaBenchmark"))
             .parent(line)
             .jvmArgsAppend("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g")
             .build();
@@ -56,6 +58,16 @@ public final class Main {
   /// Whether a line's GB/s are of weights that come from memory.
   private static boolean streams(History h) {
     return h.name().startsWith("DecodeBenchmark") || h.name().startsWith("QuantBenchmark.product");
+  }
+
+  /// Whether there is a GPU to measure; says why not.
+  private static boolean gpu() {
+    try (var _ = Devices.open(Flags.Kind.CUDA, 1)) {
+      return true;
+    } catch (InvalidInput e) {
+      System.out.println("CudaBenchmark is left out: " + e.getMessage());
+      return false;
+    }
   }
 
   private static History line(RunResult result) throws IOException {

@@ -4,6 +4,8 @@ import java.io.PrintStream;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.datatype.jdk8.Jdk8Module;
 
 /// Where the program speaks. Words for people go to standard output, or to standard error under `--json`; objects for programs
 /// go to standard output, one a line, under `--json` only. Colour appears on terminals only, or as `--color` says.
@@ -34,7 +36,7 @@ public final class Console {
     }
   }
 
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON = JsonMapper.builder().addModule(new Jdk8Module()).build(); // a summary has optional numbers
 
   private final Surroundings surroundings;
   private final boolean quiet;

@@ -176,4 +176,12 @@ class MainTest {
     assertThat(err().strip()).as("drawn over itself, however often").doesNotContain("\n");
     assertThat(err().lines()).allMatch(line -> line.length() < 100);
   }
+
+  /// What `train --json` ends with: a run without a validation set has no such loss.
+  @Test
+  void aSummaryWithoutSomeNumbersIsJsonToo() {
+    record Result(java.util.OptionalDouble before, java.util.OptionalDouble after) {}
+    console(false, false, true, Console.Color.NEVER).object(new Result(java.util.OptionalDouble.of(0.5), java.util.OptionalDouble.empty()));
+    assertThat(out()).isEqualTo("{\"before\":0.5,\"after\":null}" + System.lineSeparator());
+  }
 }

@@ -3,6 +3,7 @@ package org.llmcore.flags;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.stream.Collectors;
 
 import org.llmcore.InvalidInput;
@@ -46,6 +47,7 @@ public final class Flags {
           new Flag("LLM_CPU_TIER", "auto, amx, avx512, vector, vector128, vector256, vector512, scalar", "The CPU's loops: machine code of the engine's own (amx adds tiles for bf16), the Vector API of some width, or plain Java; f32 results are the same bits in all."),
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
+          new Flag("LLM_CUDA_BLAS", "a file or folder", "Matrix products on the GPU by the vendor's cuBLAS found there, where it can: for comparisons. Unset, our own kernels do all."),
           new Flag("LLM_DEBUG", "0 … 3", "1: stack traces of failures; 2: also a table of time per kernel at the end; 3: also a line per kernel call."));
 
   private Flags() {}
@@ -64,6 +66,11 @@ public final class Flags {
 
   public static int threads() {
     return number("LLM_THREADS", 1, 1024, Runtime.getRuntime().availableProcessors());
+  }
+
+  /// Where cuBLAS is, if it is asked for.
+  public static Optional<String> cudaBlas() {
+    return Optional.ofNullable(System.getenv("LLM_CUDA_BLAS")).map(String::strip).filter(s -> !s.isEmpty());
   }
 
   public static int debug() {

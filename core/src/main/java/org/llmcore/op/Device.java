@@ -20,6 +20,12 @@ public interface Device extends AutoCloseable {
   /// Runs one kernel.
   void run(Kernel kernel);
 
+  /// Runs work that comes again and again with other data, as a decode step does: a device may keep its kernels back and give
+  /// them to the hardware at once. Results are those of `work.run()`.
+  default void together(Runnable work) {
+    work.run();
+  }
+
   /// Copies `tensor.bytes()` bytes from host memory to a tensor of this device.
   void upload(MemorySegment from, Tensor tensor);
 

@@ -25,7 +25,7 @@ public final class QuantMatrices {
     }
   }
 
-  interface Maker {
+  public interface Maker {
     QuantMatrix make(Region region, int outputs, int inputs, SplittableRandom random);
   }
 

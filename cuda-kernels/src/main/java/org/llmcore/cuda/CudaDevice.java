@@ -7,22 +7,26 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
+import java.util.function.Supplier;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
+import org.llmcore.op.MatMul;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Store;
 import org.llmcore.tensor.Tensor;
 
-/// One NVIDIA GPU. Kernels go into one stream and run asynchronously; uploads and downloads pass through one pinned buffer in
-/// the same
-/// stream. An error of a kernel shows at the next `synchronize` or download; with LLM_DEBUG every launch waits, and the exception
+/// One NVIDIA GPU. Kernels go into one stream and run asynchronously, uploads and downloads pass through pinned memory in the same
+/// stream (`Staging`). An error of a kernel shows at the next `synchronize` or download; with LLM_DEBUG every launch waits, and the exception
 /// names the kernel that caused it.
 ///
 /// One thread drives a device. The driver knows contexts by operating-system thread, so that must be a platform thread.
 final class CudaDevice implements Device {
-  /// Bytes of the pinned buffer: large enough that the copy, not the call, takes the time.
+  /// Bytes of a half of the pinned buffer: large enough that the copy, not the call, takes the time.
   private static final long STAGING = 8L << 20;
   private static final long ALIGNMENT = 256; // of cuMemAlloc
 
@@ -34,17 +38,29 @@ final class CudaDevice implements Device {
   private final boolean debug;
   private final long context;
   private final long stream;
-  private final MemorySegment pinned;
+  private final Staging staging;
   private final Arena arena = Arena.ofShared();
+  private final Optional<CuBlas> blas;
   private final Launch launch;
+  private final CudaGraphs graphs;
   private final Map<String, CudaModule> modules = new HashMap<>();
+  private final Region constants;
+  private final Map<String, Tensor> tables = new HashMap<>();
+  private Region scratch;
+  private long scratchBytes;
   private Thread thread = Thread.currentThread();
   private boolean closed;
+  private long products;
 
   /// The first GPU of the driver.
   /// @param debug wait after every launch
   /// @throws InvalidInput in one sentence, if it has none that can be used
   CudaDevice(Driver driver, Images images, boolean debug) {
+    this(driver, images, debug, Optional.empty());
+  }
+
+  /// @param blas where the vendor's library is that does the matrix products (`CuBlas`), if that is wanted
+  CudaDevice(Driver driver, Images images, boolean debug, Optional<String> blas) {
     this.driver = driver;
     this.images = images;
     this.debug = debug;
@@ -64,10 +80,14 @@ final class CudaDevice implements Device {
     }
     this.context = driver.retainContext(ordinal);
     driver.current(context);
-    this.name = "cuda " + gpu + ", compute capability " + capability(capability);
     this.stream = driver.stream();
-    this.pinned = driver.pinned(STAGING);
+    this.blas = blas.map(where -> new CuBlas(Optional.of(where), stream));
+    this.name = "cuda " + gpu + ", compute capability " + capability(capability) + this.blas.map(b -> ", products by " + b.name()).orElse("");
+    this.staging = new Staging(driver, stream, STAGING);
     this.launch = new Launch(this, arena, stream);
+    this.graphs = new CudaGraphs(driver, stream, launch);
+    this.constants = growing("constants");
+    this.scratch = growing("scratch");
   }
 
   static String version(int v) {
@@ -96,13 +116,72 @@ final class CudaDevice implements Device {
   @Override
   public void run(Kernel kernel) {
     enter();
+    if (blas.isPresent() && kernel instanceof MatMul.Product p && blas.get().takes(p)) {
+      settle();
+      blas.get().run(p);
+      products++;
+      return;
+    }
     CudaDispatch.run(launch, kernel);
   }
 
+  /// Once it has come twice, the same work is one graph: see `CudaGraphs`. With LLM_DEBUG kernels run one by one.
+  @Override
+  public void together(Runnable work) {
+    enter();
+    if (debug) work.run();
+    else graphs.together(work);
+  }
+
+  /// An event that is measured.
+  long event() {
+    enter();
+    return driver.event(true);
+  }
+
+  void record(long event) {
+    settle();
+    driver.record(event, stream);
+  }
+
+  /// Waits for both events.
+  double micros(long from, long to) {
+    settle();
+    driver.await(to);
+    return 1e3 * driver.milliseconds(from, to);
+  }
+
+  void destroyEvent(long event) {
+    if (!closed) driver.destroyEvent(event);
+  }
+
+  /// How many products the vendor's library did.
+  long productsByBlas() {
+    return products;
+  }
+
+  /// The vendor's library for this device's stream, to measure ours by.
+  /// @param where a library file, a folder of one, or empty for what the system finds
+  /// @throws InvalidInput if there is none
+  VendorBlas blas(Optional<String> where) {
+    enter();
+    return new CuBlas(where, stream);
+  }
+
+  /// How often work that came together was one graph.
+  int graphsLaunched() {
+    return graphs.launched();
+  }
+
   /// From `Launch`: the kernel, loaded if it is the first of its family.
-  void launch(String family, String kernel, int shared, MemorySegment config, MemorySegment pointers) {
+  void launch(String family, String kernel, int shared, Launch call) {
     var module = modules.computeIfAbsent(family, f -> new CudaModule(driver, images.of(f, version)));
-    driver.launch(config, module.function(kernel, shared), pointers);
+    long function = module.function(kernel, shared);
+    if (graphs.records()) {
+      graphs.add(call.call(function));
+      return;
+    }
+    driver.launch(call.config(), function, call.pointers());
     if (debug) {
       try {
         driver.synchronize(stream);
@@ -110,6 +189,26 @@ final class CudaDevice implements Device {
         throw new CudaException(e.result(), "kernel " + kernel + " failed: " + e.getMessage());
       }
     }
+  }
+
+  /// Device memory that lives until the next call: one region, made anew where it is too small.
+  Tensor scratch(DType dtype, Shape shape) {
+    long bytes = Region.align(Math.multiplyExact(shape.elements(), dtype.bytes()));
+    if (bytes > scratchBytes) {
+      scratch.close();
+      scratch = reserve("scratch of the GPU's kernels", bytes);
+      scratchBytes = bytes;
+    }
+    scratch.reset();
+    return scratch.carve(dtype, shape);
+  }
+
+  /// Constants by name, uploaded at the first use.
+  Tensor table(String name, Supplier<float[]> values) {
+    return tables.computeIfAbsent(name, _ -> {
+      var v = values.get();
+      return constants.carve(DType.F32, Shape.of(v.length)).set(v);
+    });
   }
 
   @Override
@@ -124,28 +223,24 @@ final class CudaDevice implements Device {
 
   private void copyIn(MemorySegment from, long address) {
     enter();
-    for (long at = 0; at < from.byteSize(); at += STAGING) {
-      long n = Math.min(STAGING, from.byteSize() - at);
-      MemorySegment.copy(from, at, pinned, 0, n);
-      driver.copyIn(address + at, pinned, n, stream);
-      driver.synchronize(stream); // the buffer is used again
-    }
+    if (!graphs.add(from, address)) staging.up(from, address);
   }
 
   private void copyOut(long address, MemorySegment to) {
-    enter();
-    for (long at = 0; at < to.byteSize(); at += STAGING) {
-      long n = Math.min(STAGING, to.byteSize() - at);
-      driver.copyOut(pinned, address + at, n, stream);
-      driver.synchronize(stream);
-      MemorySegment.copy(pinned, 0, to, at, n);
-    }
+    settle();
+    staging.down(address, to);
   }
 
   @Override
   public void synchronize() {
-    enter();
+    settle();
     driver.synchronize(stream);
+  }
+
+  /// As `enter`, and everything given so far is in the stream.
+  private void settle() {
+    enter();
+    graphs.settle();
   }
 
   /// Makes the context that of the calling thread.
@@ -161,9 +256,13 @@ final class CudaDevice implements Device {
   @Override
   public void close() {
     if (closed) return;
-    enter();
+    settle();
+    scratch.close();
+    constants.close();
     modules.values().forEach(CudaModule::close);
-    driver.releasePinned(pinned);
+    blas.ifPresent(CuBlas::close);
+    graphs.close();
+    staging.close();
     driver.destroyStream(stream);
     driver.releaseContext(ordinal);
     arena.close();
@@ -187,7 +286,7 @@ final class CudaDevice implements Device {
     @Override
     public long allocate(long bytes, long alignment) {
       if (alignment > ALIGNMENT) throw new IllegalArgumentException("alignment " + alignment);
-      enter();
+      settle();
       long address;
       try {
         address = driver.allocate(bytes);
@@ -222,7 +321,7 @@ final class CudaDevice implements Device {
     @Override
     public void close() {
       if (closed) return; // the context took its memory with it
-      enter();
+      settle();
       driver.synchronize(stream);
       chunks.forEach(driver::release);
     }

@@ -162,7 +162,7 @@ final class CudaDispatch {
       case Attention.Store k -> l.of("attention_plain", "attention_store").over(k.x().elements()).tensor(k.pages()).tensor(k.x())
           .pointer(k.slots()).i64(k.x().elements()).i32(k.x().dim(1) * k.x().dim(2)).run();
 
-      case QuantMatMul _ -> throw missing("QuantMatMul");
+      case QuantMatMul k -> CudaQuant.run(l, k);
       case Custom k -> throw missing("the operator " + k.getClass().getSimpleName());
     }
   }

@@ -19,7 +19,11 @@ public final class CudaProvider implements DeviceProvider {
 
   @Override
   public Device open() {
-    return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0);
+    try {
+      return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0, Flags.cudaBlas());
+    } catch (CudaException e) {
+      throw new InvalidInput("the GPU cannot be used: " + e.getMessage(), "does another program hold it (nvidia-smi)? Else use --device cpu");
+    }
   }
 
   @Override

@@ -23,6 +23,8 @@ final class Driver {
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
   private static final ValueLayout.OfLong POINTER = ValueLayout.JAVA_LONG; // an address as a number
   private static final int NON_BLOCKING = 1; // CU_STREAM_NON_BLOCKING
+  private static final int WITHOUT_TIMING = 2; // CU_EVENT_DISABLE_TIMING
+  private static final int CAPTURE_THIS_THREAD = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
   private static final int MAX_DYNAMIC_SHARED = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
   private static final int MULTIPROCESSORS = 16; // CU_DEVICE_ATTRIBUTE_…
   private static final int CAPABILITY_MAJOR = 75;
@@ -36,6 +38,8 @@ final class Driver {
   private final MethodHandle fill;
   private final MethodHandle streamSynchronize;
   private final MethodHandle contextSetCurrent;
+  private final MethodHandle eventRecord;
+  private final MethodHandle graphLaunch;
 
   private Driver(SymbolLookup library) {
     this.library = library;
@@ -45,6 +49,8 @@ final class Driver {
     fill = handle("cuMemsetD8Async", POINTER, ValueLayout.JAVA_BYTE, LONG, POINTER);
     streamSynchronize = handle("cuStreamSynchronize", POINTER);
     contextSetCurrent = handle("cuCtxSetCurrent", POINTER);
+    eventRecord = handle("cuEventRecord", POINTER, POINTER);
+    graphLaunch = handle("cuGraphLaunch", POINTER, POINTER);
   }
 
   /// Opens and initialises the driver's library.
@@ -253,6 +259,69 @@ final class Driver {
     } catch (Throwable e) {
       throw failure("cuMemcpyDtoHAsync", e);
     }
+  }
+
+  /// A point in a stream that can be waited for; with `timing`, also measured.
+  long event(boolean timing) {
+    return out("cuEventCreate", of(INT), timing ? 0 : WITHOUT_TIMING);
+  }
+
+  void destroyEvent(long event) {
+    call("cuEventDestroy_v2", of(POINTER), event);
+  }
+
+  /// Puts the event behind everything in the stream.
+  void record(long event, long stream) {
+    try {
+      check("cuEventRecord", (int) eventRecord.invokeExact(event, stream));
+    } catch (Throwable e) {
+      throw failure("cuEventRecord", e);
+    }
+  }
+
+  /// Waits until the stream has come to the event, at once if it was never recorded.
+  void await(long event) {
+    call("cuEventSynchronize", of(POINTER), event);
+  }
+
+  /// Milliseconds of the GPU between two events it has come to.
+  float milliseconds(long from, long to) {
+    try (var arena = Arena.ofConfined()) {
+      var out = arena.allocate(ValueLayout.JAVA_FLOAT);
+      call("cuEventElapsedTime", of(POINTER, POINTER, POINTER), out.address(), from, to);
+      return out.get(ValueLayout.JAVA_FLOAT, 0);
+    }
+  }
+
+  /// From here on the stream runs nothing and remembers everything.
+  void beginCapture(long stream) {
+    call("cuStreamBeginCapture_v2", of(POINTER, INT), stream, CAPTURE_THIS_THREAD);
+  }
+
+  /// Ends what `beginCapture` began.
+  /// @return a graph of it that can be launched
+  long endCapture(long stream) {
+    try (var arena = Arena.ofConfined()) {
+      var graph = arena.allocate(LONG);
+      call("cuStreamEndCapture", of(POINTER, POINTER), stream, graph.address());
+      try {
+        return out("cuGraphInstantiateWithFlags", of(POINTER, LONG), graph.get(LONG, 0), 0L);
+      } finally {
+        call("cuGraphDestroy", of(POINTER), graph.get(LONG, 0));
+      }
+    }
+  }
+
+  void launchGraph(long graph, long stream) {
+    try {
+      check("cuGraphLaunch", (int) graphLaunch.invokeExact(graph, stream));
+    } catch (Throwable e) {
+      throw failure("cuGraphLaunch", e);
+    }
+  }
+
+  void destroyGraph(long graph) {
+    call("cuGraphExecDestroy", of(POINTER), graph);
   }
 
   /// Loads a fatbin, a cubin or PTX text.

@@ -3,13 +3,17 @@ package org.llmcore.cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.function.Supplier;
 
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// One kernel call being put together: geometry and arguments in the order of the kernel's parameters. There is one native block
-/// per
-/// device, filled anew for every launch (the driver copies the arguments), so a launch allocates nothing outside the heap.
+/// per device, filled anew for every launch (the driver copies the arguments), so a launch allocates nothing outside the heap.
 final class Launch {
   private static final int THREADS = 256;
   private static final int MOST_BLOCKS = 4096; // of kernels that stride: 30 blocks for each of the H200's 132 multiprocessors
@@ -73,9 +77,19 @@ final class Launch {
     return this;
   }
 
+  /// Memory for one kernel's result that the next reads; it lives until the next call.
+  Tensor scratch(DType dtype, Shape shape) {
+    return device.scratch(dtype, shape);
+  }
+
+  /// Constants that a kernel reads, on the device from the first use on.
+  Tensor table(String name, Supplier<float[]> values) {
+    return device.table(name, values);
+  }
+
   private long argument(int bytes, int alignment) {
     if (count == SLOTS) throw new IllegalStateException(kernel + " has more than " + SLOTS + " arguments");
-    used = (used + alignment - 1) / alignment * alignment;
+    while (used % alignment != 0) values.set(ValueLayout.JAVA_BYTE, used++, (byte) 0); // equal calls are equal bytes
     pointers.setAtIndex(ValueLayout.JAVA_LONG, count++, values.address() + used);
     long at = used;
     used += bytes;
@@ -90,6 +104,11 @@ final class Launch {
   /// An address, or 0 where nobody wants the result.
   Launch pointer(Sink s) {
     return i64(s.wanted() ? s.tensor().address() : 0);
+  }
+
+  /// An address, or 0 where there is none.
+  Launch pointer(Optional<Tensor> t) {
+    return i64(t.isPresent() ? t.get().address() : 0);
   }
 
   /// An address and a dtype.
@@ -131,6 +150,38 @@ final class Launch {
   /// Puts it into the stream. A grid without blocks does nothing.
   void run() {
     for (int i = 0; i < 3; i++) if (config.getAtIndex(ValueLayout.JAVA_INT, i) == 0) return;
-    device.launch(family, kernel, config.getAtIndex(ValueLayout.JAVA_INT, SHARED), config, pointers);
+    device.launch(family, kernel, config.getAtIndex(ValueLayout.JAVA_INT, SHARED), this);
+  }
+
+  /// A `CUlaunchConfig`.
+  MemorySegment config() {
+    return config;
+  }
+
+  /// An array of addresses of the arguments.
+  MemorySegment pointers() {
+    return pointers;
+  }
+
+  /// The call as it was put together.
+  Call call(long function) {
+    var offsets = new long[count];
+    for (int i = 0; i < count; i++) offsets[i] = pointers.getAtIndex(ValueLayout.JAVA_LONG, i) - values.address();
+    return new Call(function, config.toArray(ValueLayout.JAVA_INT), values.asSlice(0, used).toArray(ValueLayout.JAVA_BYTE), offsets);
+  }
+
+  /// Puts a call together again.
+  void restore(Call c) {
+    MemorySegment.copy(c.config, 0, config, ValueLayout.JAVA_INT, 0, c.config.length);
+    MemorySegment.copy(c.values, 0, values, ValueLayout.JAVA_BYTE, 0, c.values.length);
+    for (int i = 0; i < c.offsets.length; i++) pointers.setAtIndex(ValueLayout.JAVA_LONG, i, values.address() + c.offsets[i]);
+  }
+
+  /// A kernel call kept for later.
+  record Call(long function, int[] config, byte[] values, long[] offsets) {
+    /// Whether it is the same kernel with the same geometry and arguments.
+    boolean same(Call o) {
+      return function == o.function && Arrays.equals(config, o.config) && Arrays.equals(values, o.values) && Arrays.equals(offsets, o.offsets);
+    }
   }
 }

@@ -4,9 +4,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 
 import org.llmcore.op.Device;
-import org.llmcore.op.Kernel;
 import org.llmcore.op.OperatorContract;
-import org.llmcore.op.QuantMatMul;
 
 /// The contract of all devices, on the host driver. Every run has another order of threads and of asynchronous copies.
 class CudaContractTest extends OperatorContract {
@@ -29,10 +27,5 @@ class CudaContractTest extends OperatorContract {
   protected Device device() {
     host.shuffle(++runs);
     return device;
-  }
-
-  @Override
-  protected boolean covers(Class<? extends Kernel> operator) {
-    return operator != QuantMatMul.class;
   }
 }

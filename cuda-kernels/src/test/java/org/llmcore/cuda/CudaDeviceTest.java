@@ -1,8 +1,11 @@
 package org.llmcore.cuda;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -18,6 +21,7 @@ import org.llmcore.op.Move;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -48,6 +52,7 @@ class CudaDeviceTest {
 
   @Test
   void namesTheGpu() {
+    HostCuda.plants("the name of the processor as a GPU's");
     assertThat(device.name()).isEqualTo("cuda CPU (hostcuda), compute capability 8.0");
   }
 
@@ -112,6 +117,7 @@ class CudaDeviceTest {
   /// A slot outside the pages is a write outside every buffer: with LLM_DEBUG the exception names the kernel at once.
   @Test
   void anErrorNamesTheKernelThatCausedIt() {
+    HostCuda.plants("a write outside every buffer");
     try (var region = device.reserve("pages", 1024)) {
       var pages = region.carve(DType.F32, Shape.of(1, 2, 1, 4));
       var x = region.carve(DType.F32, Shape.of(1, 1, 4));
@@ -129,6 +135,28 @@ class CudaDeviceTest {
       var t = region.carve(DType.F32, Shape.of(0, 3));
       device.run(new Move.Copy(Sink.write(t), t));
       device.synchronize();
+    }
+  }
+
+  /// An upload returns before its bytes are on the device; the caller may write over them at once.
+  @Test
+  void whatWasUploadedIsWhatItWasThen() {
+    var from = new byte[5_000_000];
+    try (var quick = host.device("", false); var region = quick.reserve("uploads", 64L << 20)) {
+      var all = new ArrayList<Tensor>();
+      for (int i = 0; i < 10; i++) {
+        Arrays.fill(from, (byte) i);
+        int n = i % 2 == 0 ? from.length : 3;
+        var t = region.carve(DType.U8, Shape.of(n));
+        quick.upload(MemorySegment.ofArray(from), t);
+        all.add(t);
+      }
+      Arrays.fill(from, (byte) 99);
+      for (int i = 0; i < 10; i++) {
+        var to = new byte[(int) all.get(i).bytes()];
+        quick.download(all.get(i), MemorySegment.ofArray(to));
+        assertThat(to).containsOnly((byte) i);
+      }
     }
   }
 }

@@ -4,9 +4,11 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,27 +26,56 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 /// A CUDA driver and the kernels, for a machine without a GPU: the .cu files compiled by g++ over `src/test/cuda`, where one CUDA
 /// thread is a fiber, every barrier a switch to another one drawn by a seed, and every access of memory is checked: bounds,
 /// alignment, reads of what nobody wrote, races between barriers, two blocks at one word.
+///
+/// With the property `llm.cuda=device` the same tests run on the GPU of the machine, with the kernels of the jar; with `ptx`, with
+/// those that older drivers get.
 final class HostCuda {
   private static final Path CUDA = Path.of("src/main/cuda");
   private static final Path RUNTIME = Path.of("src/test/cuda");
   private static final List<String> FLAGS = List.of(
       "-std=c++17", "-O2", "-g1", "-fPIC", "-ftrivial-auto-var-init=pattern", "-Wall", "-Wno-unknown-pragmas",
           "-fvisibility=hidden");
+  // Without the pass that makes one wide load of two narrow ones: the checker would see an alignment the source does not ask for.
+  private static final List<String> CHECKED = List.of("-march=native", "-fno-expensive-optimizations", "-fsanitize=thread", "-DHC_CHECK");
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
+
+  private static final String WHERE = System.getProperty("llm.cuda", "host");
+  private static final boolean DEVICE = !WHERE.equals("host");
+
+  /// What a test can pretend about the machine.
+  enum Machine {
+    VERSION,
+    DEVICES,
+    CAPABILITY,
+    INIT,
+    MEBIBYTES,
+    CONTEXT
+  }
 
   private final Path driver;
   private final Path kernels;
   private final MethodHandle configure;
   private final MethodHandle reset;
+  private final MethodHandle pretend;
 
   private HostCuda(Path driver, Path kernels) {
     this.driver = driver;
     this.kernels = kernels;
-    var library = SymbolLookup.libraryLookup(driver, Arena.global());
-    configure = Linker.nativeLinker().downcallHandle(library.find("hc_config").orElseThrow(),
-        FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT,
-            ValueLayout.JAVA_INT));
-    reset = Linker.nativeLinker().downcallHandle(library.find("hc_reset").orElseThrow(), FunctionDescriptor.ofVoid());
+    configure = handle("hc_config", ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT);
+    reset = handle("hc_reset");
+    pretend = handle("hc_pretend", ValueLayout.JAVA_INT, ValueLayout.JAVA_LONG);
+  }
+
+  /// A function of the host driver; on a GPU, one that does nothing.
+  private MethodHandle handle(String name, MemoryLayout... arguments) {
+    var type = FunctionDescriptor.ofVoid(arguments);
+    if (DEVICE) return MethodHandles.empty(type.toMethodType());
+    return Linker.nativeLinker().downcallHandle(SymbolLookup.libraryLookup(driver, Arena.global()).find(name).orElseThrow(), type);
+  }
+
+  /// Skips a test that plants a fault, where a GPU would take it seriously.
+  static void plants(String fault) {
+    assumeTrue(!DEVICE, fault + " is planted in the host driver only");
   }
 
   /// With the kernels of the product; skips the test where there is no g++ on Linux.
@@ -54,6 +85,10 @@ final class HostCuda {
 
   /// With every `.cu` of a folder; compiled once per content.
   static HostCuda open(Path sources) {
+    if (DEVICE) {
+      if (!sources.equals(CUDA)) plants("a bug of a kernel");
+      return new HostCuda(sources, sources);
+    }
     assumeTrue(System.getProperty("os.name").equals("Linux") && present("g++"),
         "the CUDA kernels are tested on the CPU by g++ on Linux, which is not here");
     try {
@@ -70,8 +105,38 @@ final class HostCuda {
 
   /// A device that takes the kernels of a family from the file `<family><suffix>.cu`.
   CudaDevice device(String suffix) {
+    return device(suffix, true);
+  }
+
+  /// @param debug wait after every launch
+  CudaDevice device(String suffix, boolean debug) {
+    if (WHERE.equals("ptx")) return new CudaDevice(library(), (family, _) -> Images.inTheJar().of(family, 12000), debug);
+    if (DEVICE) return new CudaDevice(library(), Images.inTheJar(), debug);
     Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
-    return new CudaDevice(Driver.open(Optional.of(driver)), images, true);
+    return new CudaDevice(library(), images, debug);
+  }
+
+  /// @param blas where the vendor's library is, if it does the products
+  CudaDevice device(String suffix, boolean debug, Optional<String> blas) {
+    Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
+    return new CudaDevice(library(), images, debug, blas);
+  }
+
+  /// A stand-in for cuBLAS over the host driver.
+  Path blas() {
+    try {
+      var source = RUNTIME.resolve("blas/hostblas.cpp");
+      var library = folder(List.of(source, driver)).resolve("libcublas.so.13");
+      if (!Files.exists(library)) run(List.of(command(List.of("g++"), FLAGS, List.of("-shared", source.toString(), driver.toString(), "-o", library.toString()))));
+      return library;
+    } catch (IOException | InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// The driver that the devices use.
+  Driver library() {
+    return Driver.open(DEVICE ? Optional.empty() : Optional.of(driver));
   }
 
   /// Another legal order of threads and copies; clears a sticky error.
@@ -79,6 +144,15 @@ final class HostCuda {
     try {
       reset.invokeExact();
       configure.invokeExact(seed, 1, 1, (int) (seed % COPIES), 1);
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// From now on the host driver says this of itself.
+  void pretend(Machine what, long value) {
+    try {
+      pretend.invokeExact(what.ordinal(), value);
     } catch (Throwable e) {
       throw new IllegalStateException(e);
     }
@@ -113,7 +187,7 @@ final class HostCuda {
       var family = name.substring(0, name.length() - 3);
       var object = folder.resolve(family + ".o").toString();
       compile.add(command(List.of("g++"), FLAGS,
-          List.of("-march=native", "-fsanitize=thread", "-DHC_CHECK", "-I" + RUNTIME, "-I" + CUDA, "-x", "c++", "-c",
+          CHECKED, List.of("-I" + RUNTIME, "-I" + CUDA, "-x", "c++", "-c",
               file.toString(), "-o", object)));
       // Linked without the sanitizer's library: the hooks are the host driver's.
       link.add(List.of("g++", "-shared", "-nostartfiles", object, driver.toString(), "-o", folder.resolve(family + ".so")
@@ -148,6 +222,7 @@ final class HostCuda {
   private static String hash(List<Path> files) throws IOException {
     try {
       var digest = MessageDigest.getInstance("SHA-256");
+      digest.update((FLAGS + " " + CHECKED).getBytes(StandardCharsets.UTF_8));
       for (var file : files) {
         digest.update(file.getFileName().toString().getBytes(StandardCharsets.UTF_8));
         digest.update(Files.readAllBytes(file));

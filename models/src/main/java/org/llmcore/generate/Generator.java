@@ -175,10 +175,14 @@ public final class Generator implements AutoCloseable {
     var p = Pass.inference(device, step);
     var counts = running.stream().mapToInt(r -> r.pending().length).toArray();
     var ids = running.stream().flatMapToInt(r -> Arrays.stream(r.pending())).toArray();
-    var logits = forward(p, model, cache, running.stream().map(r -> r.sequence).toList(), counts, ids);
+    var sequences = running.stream().map(r -> r.sequence).toList();
+    var logits = new Tensor[1];
+    Runnable work = () -> logits[0] = forward(p, model, cache, sequences, counts, ids);
+    if (ids.length == sequences.size()) device.together(work);
+    else work.run(); // reads a prompt: no other step is like it
     int v = model.config().vocabulary();
     var host = new float[running.size() * v];
-    device.download(logits, MemorySegment.ofArray(host));
+    device.download(logits[0], MemorySegment.ofArray(host));
     for (int i = 0; i < running.size(); i++) running.get(i).accept(Arrays.copyOfRange(host, i * v, i * v + known()));
   }
 

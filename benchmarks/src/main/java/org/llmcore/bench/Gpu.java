@@ -1,0 +1,161 @@
+package org.llmcore.bench;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+
+import org.llmcore.Devices;
+import org.llmcore.InvalidInput;
+import org.llmcore.cuda.GpuClock;
+import org.llmcore.flags.Flags;
+import org.llmcore.op.Device;
+
+/// Times a GPU by its own clock, one JSON line per figure, within a budget of seconds: what a machine that is lent by the minute
+/// needs. JMH (`CudaBenchmark`) measures the same cases with forks and warm-ups.
+///
+///     java … org.llmcore.bench.Gpu SIZE SECONDS [kernels] [training] [prefill] [decode]
+///
+/// SIZE is toy, 1b or 7b. Without a GPU it says why in one sentence and ends with code 3.
+public final class Gpu {
+  private static final int NO_GPU = 3;
+
+  private final GpuSize size;
+  private final Device device;
+  private final GpuClock clock;
+  private long end;
+  private final Consumer<String> out;
+
+  private Gpu(GpuSize size, Device device, GpuClock clock, Consumer<String> out) {
+    this.size = size;
+    this.device = device;
+    this.clock = clock;
+    this.out = out;
+  }
+
+  public static void main(String[] args) {
+    System.exit(run(args, System.out::println));
+  }
+
+  static int run(String[] args, Consumer<String> out) {
+    var size = GpuSize.of(args[0]);
+    double seconds = Double.parseDouble(args[1]);
+    var sections = args.length > 2 ? List.of(args).subList(2, args.length) : List.of("kernels", "training", "prefill", "decode");
+    try (var device = Devices.open(Flags.Kind.CUDA, Flags.threads()); var clock = GpuClock.of(device).orElseThrow()) {
+      var gpu = new Gpu(size, device, clock, out);
+      long end = System.nanoTime() + (long) (seconds * 1e9);
+      for (int i = 0; i < sections.size(); i++) {
+        gpu.end = System.nanoTime() + (end - System.nanoTime()) / (sections.size() - i); // an equal share of what is left
+        gpu.section(sections.get(i));
+      }
+      return 0;
+    } catch (InvalidInput e) {
+      System.err.println(e.getMessage());
+      return NO_GPU;
+    }
+  }
+
+  private void section(String name) {
+    switch (name) {
+      case "kernels" -> kernels();
+      case "training" -> model(m -> {
+        try (var step = m.training()) {
+          report("training", "LoRA r 8 step, " + size.batch() + " x " + size.length(), step::run, size.tokens(), "tokens_per_second");
+        }
+      });
+      case "prefill" -> model(m -> {
+        int n = Math.min(2048, size.config().contextLength());
+        try (var step = m.reading(1, 0, n)) {
+          report("prefill", "prompt of " + n, step::run, n, "tokens_per_second");
+        }
+      });
+      case "decode" -> model(m -> {
+        for (int sequences : new int[] {1, 32}) {
+          try (var step = m.reading(sequences, Math.min(1024, size.config().contextLength() - 2), 1)) {
+            report("decode", sequences + " sequences", step::run, sequences, "tokens_per_second");
+          }
+        }
+      });
+      default -> throw new InvalidInput("section '" + name + "'", "expected kernels, training, prefill or decode");
+    }
+  }
+
+  private boolean over() {
+    return System.nanoTime() > end;
+  }
+
+  private void model(Consumer<GpuModel> work) {
+    if (over()) return;
+    try (var m = new GpuModel(device, size)) {
+      work.accept(m);
+    }
+  }
+
+  private void kernels() {
+    var cases = GpuCase.of(size);
+    for (int i = 0; i < cases.size() && !over(); i++) {
+      var c = cases.get(i);
+      try (var region = device.growing("case"); var noise = new Noise(device)) {
+        var kernel = c.kernel().apply(region, noise);
+        // An equal share of what is left for each case to come.
+        double micros = median(() -> device.run(kernel), (end - System.nanoTime()) / 1e3 / (cases.size() - i));
+        var line = line("kernel", c.name(), micros);
+        if (c.flops() > 0) line.put("tflops", c.flops() / micros / 1e6);
+        line.put("gb_per_second", c.bytes() / micros / 1e3);
+        print(line);
+      } catch (RuntimeException e) {
+        failed("kernel", c.name(), e);
+      }
+    }
+  }
+
+  private void report(String section, String name, Runnable work, double units, String unit) {
+    try {
+      double micros = median(work, Math.max(1, (end - System.nanoTime()) / 1e3));
+      var line = line(section, name, micros);
+      line.put(unit, units / micros * 1e6);
+      print(line);
+    } catch (RuntimeException e) {
+      failed(section, name, e);
+    }
+  }
+
+  private void failed(String section, String name, RuntimeException e) {
+    var line = new LinkedHashMap<String, Object>(Map.of("section", section, "case", name));
+    line.put("error", String.valueOf(e.getMessage()));
+    print(line);
+  }
+
+  private Map<String, Object> line(String section, String name, double micros) {
+    var line = new LinkedHashMap<String, Object>();
+    line.put("section", section);
+    line.put("case", name);
+    line.put("size", size.name());
+    line.put("device", device.name());
+    line.put("micros", micros);
+    return line;
+  }
+
+  private void print(Map<String, Object> line) {
+    try {
+      out.accept(new ObjectMapper().writeValueAsString(line));
+    } catch (JsonProcessingException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// The median of up to 50 runs (3 at toy size) within so many microseconds, after two that nobody counts.
+  private double median(Runnable work, double budget) {
+    clock.micros(work); // loads the kernel
+    double one = clock.micros(work);
+    int runs = (int) Math.clamp(budget / Math.max(one, 1), 1, size.name().equals("toy") ? 3 : 50);
+    var all = new ArrayList<Double>();
+    for (int i = 0; i < runs; i++) all.add(clock.micros(work));
+    all.sort(null);
+    return all.get(runs / 2);
+  }
+}

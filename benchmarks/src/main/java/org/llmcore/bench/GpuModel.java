@@ -1,0 +1,146 @@
+package org.llmcore.bench;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+
+import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.data.Batch;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.Form;
+import org.llmcore.model.KvCache;
+import org.llmcore.model.Mixing;
+import org.llmcore.model.Tokens;
+import org.llmcore.op.Binary;
+import org.llmcore.op.Device;
+import org.llmcore.op.Dropout;
+import org.llmcore.op.Embedding;
+import org.llmcore.op.Pass;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
+import org.llmcore.train.MemoryPlan;
+import org.llmcore.train.Optimizer;
+import org.llmcore.train.Trainer;
+import org.llmcore.train.Tuning;
+
+/// A model of random weights on a device, and what is timed with it: a LoRA step of rank 8 on all linear layers, reading a prompt,
+/// and a decode step of some sequences.
+final class GpuModel implements AutoCloseable {
+  private static final int PAGE = 64;
+
+  private final Device device;
+  private final GpuSize size;
+  private final Region weights;
+  private final Decoder decoder;
+
+  GpuModel(Device device, GpuSize size) {
+    this.device = device;
+    this.size = size;
+    var form = Form.dense(size.dtype(), size.dtype());
+    weights = device.reserve("weights", Decoder.bytes(size.config(), form));
+    decoder = Decoder.carve(size.config(), weights, form, false);
+    try (var noise = new Noise(device); var region = device.growing("scale")) {
+      var scale = region.carve(DType.F32, Shape.of(1)).set(0.04f);
+      for (var w : decoder.parameters().map().values()) {
+        noise.fill(w);
+        if (w.shape().rank() > 1) device.run(new Binary.Forward(w, w, scale, Binary.Function.MUL));
+      }
+      device.synchronize();
+    }
+  }
+
+  /// A training step that can be run again and again. Its regions are closed with `close` of what is returned.
+  interface Step extends AutoCloseable {
+    void run();
+
+    @Override
+    void close();
+  }
+
+  Step training() {
+    int t = size.tokens();
+    var lora = LoraConfig.of(8, 16, 0, false, List.of("all-linear"));
+    var plan = MemoryPlan.of(new MemoryPlan.Shape(size.config(), Form.dense(size.dtype(), size.dtype()), Optional.of(lora), false), t, size.batch());
+    var training = device.reserve("training", plan.training());
+    var step = device.reserve("step", plan.step());
+    var tuning = Tuning.lora(decoder, lora, training);
+    tuning.lora().orElseThrow().initialise(1);
+    var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
+    var trainer = new Trainer(device, tuning, optimizer, step, false, 1);
+    var positions = new int[t];
+    var starts = new int[size.batch() + 1];
+    for (int i = 0; i < t; i++) positions[i] = i % size.length();
+    for (int i = 0; i <= size.batch(); i++) starts[i] = i * size.length();
+    var batch = new Batch(ids(t, 5), ids(t, 6), starts, positions, t);
+    return new Step() {
+      private int number;
+
+      @Override
+      public void run() {
+        trainer.step(++number, List.of(batch), 1e-5);
+      }
+
+      @Override
+      public void close() {
+        step.close();
+        training.close();
+      }
+    };
+  }
+
+  private int[] ids(int n, long key) {
+    var ids = new int[n];
+    for (int i = 0; i < n; i++) ids[i] = (int) (Dropout.uniform(key, i) * size.config().vocabulary());
+    return ids;
+  }
+
+  /// Logits after `rows` new tokens of each sequence, which has `before` tokens in the cache.
+  /// @param rows tokens of a prompt, or 1 for a decode step
+  Step reading(int sequences, int before, int rows) {
+    var config = size.config();
+    int pages = (before + rows + PAGE - 1) / PAGE;
+    var cacheRegion = device.growing("cache");
+    var cache = new KvCache(cacheRegion, config, decoder.activations(), sequences * pages, PAGE);
+    var step = device.growing("step");
+    var counts = new int[sequences];
+    var ids = ids(sequences * rows, 7);
+    var positions = new int[ids.length];
+    var last = new int[sequences];
+    for (int i = 0; i < ids.length; i++) positions[i] = before + i % rows;
+    for (int s = 0; s < sequences; s++) last[s] = (s + 1) * rows - 1;
+    return new Step() {
+      @Override
+      public void run() {
+        step.reset();
+        var p = Pass.inference(device, step);
+        var open = new ArrayList<KvCache.Sequence>();
+        for (int s = 0; s < sequences; s++) open.add(cache.open());
+        if (before > 0) {
+          Arrays.fill(counts, before);
+          cache.append(p, open, counts);
+        }
+        Arrays.fill(counts, rows);
+        device.together(() -> {
+          var at = cache.append(p, open, counts);
+          var tokens = new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts());
+          var hidden = decoder.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>());
+          decoder.logits(p, Embedding.apply(p, Tokens.upload(p, last), hidden, hidden.dtype()));
+        });
+        open.forEach(KvCache.Sequence::close);
+      }
+
+      @Override
+      public void close() {
+        step.close();
+        cacheRegion.close();
+      }
+    };
+  }
+
+  @Override
+  public void close() {
+    weights.close();
+  }
+}

@@ -1,0 +1,120 @@
+package org.llmcore.cuda;
+
+import org.llmcore.op.MatMul;
+import org.llmcore.op.QuantMatMul;
+import org.llmcore.tensor.Blocks;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Grouped;
+import org.llmcore.tensor.Nf4;
+import org.llmcore.tensor.QuantMatrix;
+import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
+
+/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; more
+/// rows, and the gradient, decode the whole matrix into scratch memory and take the ordinary product: with many rows its
+/// 2·rows flops per weight hide the bytes of the scratch.
+///
+/// The scratch is bf16 where x is, so that the ordinary product takes its tensor-core path, else f32: then the weights are the
+/// very bits of `QuantMatrix.get`.
+final class CudaQuant {
+  private static final int MOST_ROWS = 16;
+  private static final int TILE_ROWS = 4; // ROWS of the _rows kernels
+  private static final int THREADS = 128;
+  private static final int OUTPUTS = 16; // rows of W of a block of threads
+  private static final int CHUNK = 1024; // QUANT_CHUNK of quant.cuh
+  private static final int X_BYTES = CHUNK / 32 * 36 * 4; // a row of x in shared memory
+  private static final int SLOTS = 2 * OUTPUTS; // two buffers
+  private static final int UNIT = 32;
+
+  private CudaQuant() {}
+
+  static void run(Launch l, QuantMatMul kernel) {
+    switch (kernel) {
+      case QuantMatMul.Dequantize k -> dequantize(l, k.y(), k.w());
+      case QuantMatMul.Product k -> {
+        if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
+        else many(l, k);
+      }
+    }
+  }
+
+  /// Whether the kernels for few rows take it: all but NF4 with rows that begin inside a unit of 32.
+  private static boolean streams(QuantMatrix w) {
+    return !(w instanceof Nf4) || w.inputs() % UNIT == 0;
+  }
+
+  private static void many(Launch l, QuantMatMul.Product k) {
+    var w = l.scratch(k.x().dtype() == DType.BF16 ? DType.BF16 : DType.F32, Shape.of(k.w().outputs(), k.w().inputs()));
+    dequantize(l, w, k.w());
+    int rows = k.x().rows();
+    var y = k.y().reshape(rows, k.y().tensor().columns());
+    CudaDispatch.run(l, new MatMul.Product(y, k.x().reshape(rows, k.x().columns()), w, false, k.transposed(), 1));
+  }
+
+  private static void dequantize(Launch l, Tensor y, QuantMatrix matrix) {
+    long n = y.elements();
+    switch (matrix) {
+      case Grouped w -> grouped(l.of("quant_grouped", "quant_grouped_dequantize").over((long) w.outputs() * pieces(w.inputs())).tensor(y), w)
+          .i32(w.outputs()).i32(w.inputs()).run();
+      case Nf4 w -> {
+        var tables = l.table("nf4", CudaQuant::tables);
+        nf4(l.of("quant_nf4", "quant_nf4_dequantize").over((n + 7) / 8).tensor(y), w, tables).i64(n).run();
+      }
+      case Blocks w -> l.of("quant_blocks", "quant_blocks_dequantize").over(n / 8).tensor(y).pointer(w.codes()).i32(w.type().ordinal())
+          .i64(n).run();
+    }
+  }
+
+  private static int pieces(int columns) {
+    return (columns + 7) / 8;
+  }
+
+  private static void few(Launch l, QuantMatMul.Product k) {
+    int rows = k.x().rows();
+    switch (k.w()) {
+      case Grouped w -> size(grouped(begin(l, "quant_grouped", k, 128 * w.bits()), w), rows, w).run();
+      case Nf4 w -> {
+        var tables = l.table("nf4", CudaQuant::tables);
+        size(nf4(begin(l, "quant_nf4", k, CHUNK / 2), w, tables), rows, w).run();
+      }
+      case Blocks w -> size(
+          begin(l, "quant_blocks", k, CHUNK / w.type().weights() * w.type().bytes()).pointer(w.codes()).i32(w.type().ordinal())
+              .i32(w.codes().columns()), rows, w).run();
+    }
+  }
+
+  /// Geometry, destination and x.
+  /// @param bytes of the codes of a chunk of one row
+  private static Launch begin(Launch l, String family, QuantMatMul.Product k, int bytes) {
+    int rows = k.x().rows();
+    int tile = rows == 1 ? 1 : TILE_ROWS;
+    int slot = (bytes + 15) / 16 * 16 + 16;
+    return l.of(family, family + (rows == 1 ? "_row" : "_rows"))
+        .grid((k.w().outputs() + OUTPUTS - 1) / OUTPUTS, (rows + tile - 1) / tile, 1).threads(THREADS)
+        .shared(tile * X_BYTES + SLOTS * slot).sink(k.y()).tensor(k.x());
+  }
+
+  private static Launch size(Launch l, int rows, QuantMatrix w) {
+    return l.i32(rows).i32(w.outputs()).i32(w.inputs());
+  }
+
+  private static Launch grouped(Launch l, Grouped w) {
+    return l.pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).pointer(w.groupOf()).i32(w.bits()).i32(w.groupSize())
+        .i32(w.groups()).i32(w.codes().columns());
+  }
+
+  private static Launch nf4(Launch l, Nf4 w, Tensor tables) {
+    return l.pointer(w.codes()).pointer(tables).pointer(w.absmax())
+        .pointer(w.nested().map(Nf4.Nested::scale)).pointer(w.nested().map(Nf4.Nested::offset));
+  }
+
+  /// The levels of NF4 and those of its absmaxima.
+  private static float[] tables() {
+    var levels = Nf4.levels();
+    var map = Nf4.map();
+    var out = new float[levels.length + map.length];
+    System.arraycopy(levels, 0, out, 0, levels.length);
+    System.arraycopy(map, 0, out, levels.length, map.length);
+    return out;
+  }
+}

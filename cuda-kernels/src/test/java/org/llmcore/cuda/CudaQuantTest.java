@@ -1,0 +1,102 @@
+package org.llmcore.cuda;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.TestInstance;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+import org.llmcore.op.Device;
+import org.llmcore.op.Dropout;
+import org.llmcore.op.QuantMatMul;
+import org.llmcore.op.Sink;
+import org.llmcore.reference.ReferenceDevice;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrices;
+import org.llmcore.tensor.Shape;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+/// Weights in few bits where the contract's small cases do not reach: rows of several chunks, more rows of x than a tile.
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
+class CudaQuantTest {
+  private static final int OUTPUTS = 19; // a block and a part of one
+  private static final int INPUTS = 2 * 1024 + 65; // two chunks, two units of 32 and one column
+
+  private HostCuda host;
+  private CudaDevice cuda;
+  private long runs;
+
+  @BeforeAll
+  void open() {
+    host = HostCuda.open();
+    cuda = host.device();
+  }
+
+  @AfterAll
+  void close() {
+    if (cuda != null) cuda.close();
+  }
+
+  /// The forms of the contract, with rows of 32 for NF4, which streams only whole units.
+  static Stream<QuantMatrices.Form> forms() {
+    return QuantMatrices.forms().stream()
+        .map(f -> f.name().startsWith("nf4") ? new QuantMatrices.Form(f.name(), 32, f.maker()) : f);
+  }
+
+  private static float[] product(Device device, QuantMatrices.Form form, int rows, int outputs, int inputs, boolean add) {
+    try (var region = device.growing("product")) {
+      var w = form.make(region, outputs, inputs, 5);
+      var values = new float[rows * inputs];
+      for (int i = 0; i < values.length; i++) values[i] = Dropout.uniform(3, i) - 0.5f;
+      var x = region.carve(DType.F32, Shape.of(rows, inputs)).set(values);
+      var y = region.carve(DType.F32, Shape.of(rows, outputs));
+      var before = new float[rows * outputs];
+      Arrays.fill(before, 2);
+      y.set(before);
+      device.run(new QuantMatMul.Product(add ? Sink.add(y) : Sink.write(y), x, w, true));
+      return y.toFloats();
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("forms")
+  void longRowsAgreeWithTheReferenceAndNoRowDependsOnItsNeighbours(QuantMatrices.Form form) {
+    int inputs = form.fit(INPUTS);
+    var expected = product(new ReferenceDevice(), form, 5, OUTPUTS, inputs, true);
+    host.shuffle(++runs);
+    var found = product(cuda, form, 5, OUTPUTS, inputs, true);
+    double largest = 0;
+    for (float e : expected) largest = Math.max(largest, Math.abs(e));
+    for (int i = 0; i < expected.length; i++) {
+      assertThat((double) found[i]).as("element " + i).isCloseTo(expected[i], within(8 * 0x1p-24 * Math.sqrt(inputs) * largest));
+    }
+    host.shuffle(++runs);
+    assertThat(product(cuda, form, 1, OUTPUTS, inputs, true)).isEqualTo(Arrays.copyOf(found, OUTPUTS));
+  }
+
+  @ParameterizedTest
+  @MethodSource("decoded")
+  void decodedWeightsAreTheBitsOfTheirMeaning(QuantMatrices.Form form) {
+    host.shuffle(++runs);
+    assertThat(dequantize(cuda, form)).isEqualTo(dequantize(new ReferenceDevice(), form));
+  }
+
+  static List<QuantMatrices.Form> decoded() {
+    return QuantMatrices.forms();
+  }
+
+  private static float[] dequantize(Device device, QuantMatrices.Form form) {
+    try (var region = device.growing("decoded")) {
+      int inputs = form.fit(259);
+      var y = region.carve(DType.F32, Shape.of(7, inputs));
+      device.run(new QuantMatMul.Dequantize(y, form.make(region, 7, inputs, 11)));
+      return y.toFloats();
+    }
+  }
+}
