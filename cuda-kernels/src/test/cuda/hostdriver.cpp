@@ -19,7 +19,7 @@
 #include "hostcuda_rt.h"
 
 namespace {
-int sticky = 0, dry = 0;
+int sticky = 0, dry = 0, capability = 80;
 struct Fn { void (*entry)(void**); const size_t* sizes; std::string name; int maxDyn = 48 << 10; };
 struct Module { void* dl; std::vector<Fn*> fns; };
 struct Event { std::chrono::steady_clock::time_point t; };
@@ -47,7 +47,7 @@ API cuDeviceTotalMem_v2(size_t* n, int) { *n = (size_t)4 << 30; return 0; }
 API cuMemGetInfo_v2(size_t* f, size_t* t) { *f = *t = (size_t)4 << 30; return 0; }
 API cuDeviceGetAttribute(int* v, int a, int) {
   switch (a) {
-    case 75: *v = 8; break; case 76: *v = 0; break;            // compute capability: the mma.sync path
+    case 75: *v = capability / 10; break; case 76: *v = capability % 10; break;
     case 16: *v = 2; break; case 10: *v = 32; break;            // multiprocessors, warp size
     case 97: *v = 227 << 10; break; case 8: *v = 48 << 10; break;
     case 1: *v = 1024; break; case 38: *v = 50 << 20; break;
@@ -100,8 +100,9 @@ API cuOccupancyMaxActiveBlocksPerMultiprocessor(int* n, void*, int, size_t) { *n
 
 static int launch(Fn* f, dim3 g, dim3 b, unsigned smem, void** params) {
   if ((int)smem > f->maxDyn) return 1;                                 // the opt-in above 48 KiB was forgotten
-  std::vector<std::string> keep;                                       // arguments are copied at the call
-  if (f->sizes) for (int i = 0; f->sizes[i]; i++) keep.emplace_back((const char*)params[i], f->sizes[i]);
+  struct alignas(64) Line { char b[64]; };                             // arguments are copied at the call; a tensor map is aligned to 64
+  std::vector<std::vector<Line>> keep;
+  if (f->sizes) for (int i = 0; f->sizes[i]; i++) memcpy(keep.emplace_back((f->sizes[i] + 63) / 64).data(), params[i], f->sizes[i]);
   return now_or_later([=]() mutable {
     if (dry) return 0;
     std::vector<void*> p;
@@ -164,3 +165,4 @@ API cuGraphDestroy(void* g) { delete (Graph*)g; return 0; }
 
 // for tests only
 HC_API void hc_reset() { sticky = 0; }
+HC_API void hc_capability(int c) { capability = c; }   // 80: mma.sync, 90: wgmma

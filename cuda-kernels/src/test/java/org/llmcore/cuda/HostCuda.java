@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
@@ -16,6 +17,7 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -36,6 +38,8 @@ final class HostCuda {
   private final Path kernels;
   private final MethodHandle configure;
   private final MethodHandle reset;
+  private final MethodHandle capability;
+  private final MethodHandle launched;
 
   private HostCuda(Path driver, Path kernels) {
     this.driver = driver;
@@ -45,6 +49,10 @@ final class HostCuda {
         FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT,
             ValueLayout.JAVA_INT));
     reset = Linker.nativeLinker().downcallHandle(library.find("hc_reset").orElseThrow(), FunctionDescriptor.ofVoid());
+    capability = Linker.nativeLinker().downcallHandle(library.find("hc_capability").orElseThrow(),
+        FunctionDescriptor.ofVoid(ValueLayout.JAVA_INT));
+    launched = Linker.nativeLinker().downcallHandle(library.find("hc_launched").orElseThrow(),
+        FunctionDescriptor.of(ValueLayout.ADDRESS));
   }
 
   /// With the kernels of the product; skips the test where there is no g++ on Linux.
@@ -66,6 +74,32 @@ final class HostCuda {
 
   CudaDevice device() {
     return device("");
+  }
+
+  /// The device of a GPU of another compute capability: 90 for 9.0.
+  CudaDevice device(int compute) {
+    return device(compute, "");
+  }
+
+  CudaDevice device(int compute, String suffix) {
+    try {
+      capability.invokeExact(compute);
+      var device = device(suffix);
+      capability.invokeExact(80);
+      return device;
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// The kernels that ran since the last call.
+  Set<String> launched() {
+    try {
+      var names = (MemorySegment) launched.invokeExact();
+      return Set.copyOf(names.reinterpret(Long.MAX_VALUE).getString(0).lines().toList());
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   /// A device that takes the kernels of a family from the file `<family><suffix>.cu`.
