@@ -71,7 +71,7 @@ API cuDeviceTotalMem_v2(size_t* n, int) { *n = (size_t)machine(4) << 20; return 
 API cuMemGetInfo_v2(size_t* f, size_t* t) { *f = *t = (size_t)machine(4) << 20; return 0; }
 API cuDeviceGetAttribute(int* v, int a, int) {
   switch (a) {
-    case 75: *v = (int)machine(2) / 10; break; case 76: *v = (int)machine(2) % 10; break;            // compute capability: the mma.sync path
+    case 75: *v = (int)machine(2) / 10; break; case 76: *v = (int)machine(2) % 10; break;
     case 16: *v = 2; break; case 10: *v = 32; break;            // multiprocessors, warp size
     case 97: *v = 227 << 10; break; case 8: *v = 48 << 10; break;
     case 1: *v = 1024; break; case 38: *v = 50 << 20; break;
@@ -137,8 +137,9 @@ API cuOccupancyMaxActiveBlocksPerMultiprocessor(int* n, void*, int, size_t) { *n
 
 static int launch(Fn* f, dim3 g, dim3 b, unsigned smem, void** params) {
   if ((int)smem > f->maxDyn) return 1;                                 // the opt-in above 48 KiB was forgotten
-  std::vector<std::string> keep;                                       // arguments are copied at the call
-  if (f->sizes) for (int i = 0; f->sizes[i]; i++) keep.emplace_back((const char*)params[i], f->sizes[i]);
+  struct alignas(64) Line { char b[64]; };                             // arguments are copied at the call; a tensor map is aligned to 64
+  std::vector<std::vector<Line>> keep;
+  if (f->sizes) for (int i = 0; f->sizes[i]; i++) memcpy(keep.emplace_back((f->sizes[i] + 63) / 64).data(), params[i], f->sizes[i]);
   return enqueue([=]() mutable {
     if (dry) return 0;
     std::vector<void*> p;

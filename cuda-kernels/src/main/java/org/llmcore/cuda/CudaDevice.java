@@ -34,6 +34,8 @@ final class CudaDevice implements Device {
   private final Images images;
   private final int ordinal;
   private final int version;
+  private final int capability;
+  private final int multiprocessors;
   private final String name;
   private final boolean debug;
   private final long context;
@@ -72,7 +74,8 @@ final class CudaDevice implements Device {
     if (driver.devices() == 0) throw new InvalidInput("the NVIDIA driver sees no GPU",
         "check CUDA_VISIBLE_DEVICES and nvidia-smi, or use --device cpu");
     this.ordinal = driver.device(0);
-    int capability = driver.capability(ordinal);
+    this.capability = driver.capability(ordinal);
+    this.multiprocessors = driver.multiprocessors(ordinal);
     var gpu = driver.name(ordinal);
     if (capability < 80) {
       throw new InvalidInput(gpu + " has compute capability " + capability(capability),
@@ -171,6 +174,20 @@ final class CudaDevice implements Device {
   /// How often work that came together was one graph.
   int graphsLaunched() {
     return graphs.launched();
+  }
+
+  /// 90 for compute capability 9.0.
+  int capability() {
+    return capability;
+  }
+
+  int multiprocessors() {
+    return multiprocessors;
+  }
+
+  /// From `Launch`: describes a matrix for bulk tensor copies.
+  void tensorMap(long map, long base, MemorySegment shape) {
+    driver.tensorMap(map, base, shape);
   }
 
   /// From `Launch`: the kernel, loaded if it is the first of its family.

@@ -26,8 +26,6 @@ import org.llmcore.tensor.Tensor;
 /// `src/main/cuda/<family>.cu`; the heads of those files say what they compute and why the geometry is what it is.
 final class CudaDispatch {
   private static final int ROW_THREADS = 128;
-  private static final int TILE = 64;
-  private static final int MOST_BATCHES = 65535; // of a grid's third dimension; the kernel strides over the rest
 
   private CudaDispatch() {}
 
@@ -84,9 +82,7 @@ final class CudaDispatch {
       case Dropout.Mask k -> l.of("dropout", "dropout_mask").over(k.x().elements()).sink(k.y()).tensor(k.x())
           .i64(k.x().elements()).i64(k.key()).i32((int) Math.ceil((double) k.rate() * 0x1p24)).f32(1 / (1 - k.rate())).run();
 
-      case MatMul.Product k -> l.of("matmul_plain", "matmul_plain")
-          .grid(tiles(k.m()), tiles(k.n()), Math.min(k.batch(), MOST_BATCHES)).sink(k.y()).tensor(k.a()).tensor(k.b())
-          .i32(k.m()).i32(k.n()).i32(k.k()).i32(k.batch()).flag(k.ta()).flag(k.tb()).f32(k.alpha()).run();
+      case MatMul.Product k -> MatMulCuda.run(l, k);
 
       case RmsNorm.Forward k -> l.of("rows_plain", "rms_norm_forward").grid(k.x().rows(), 1, 1).threads(ROW_THREADS)
           .tensor(k.y()).pointer(k.rstd()).tensor(k.x()).tensor(k.w()).i32(k.x().columns()).f32(k.eps()).run();
@@ -177,10 +173,6 @@ final class CudaDispatch {
 
   private static int inner(Tensor x, int axis) {
     return x.shape().span(axis + 1, x.shape().rank());
-  }
-
-  private static int tiles(int n) {
-    return (n + TILE - 1) / TILE;
   }
 
   /// Every run of consecutive elements of `small` is one of `large` too, one span apart.

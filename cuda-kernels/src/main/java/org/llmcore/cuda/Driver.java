@@ -29,10 +29,14 @@ final class Driver {
   private static final int MULTIPROCESSORS = 16; // CU_DEVICE_ATTRIBUTE_…
   private static final int CAPABILITY_MAJOR = 75;
   private static final int CAPABILITY_MINOR = 76;
+  private static final int MAP_BF16 = 9; // CU_TENSOR_MAP_…
+  private static final int MAP_SWIZZLE_128 = 3;
+  private static final int MAP_PROMOTE_128 = 2;
 
   private final Linker linker = Linker.nativeLinker();
   private final SymbolLookup library;
   private final MethodHandle launch;
+  private final MethodHandle tensorMap;
   private final MethodHandle copyIn;
   private final MethodHandle copyOut;
   private final MethodHandle fill;
@@ -44,6 +48,8 @@ final class Driver {
   private Driver(SymbolLookup library) {
     this.library = library;
     launch = handle("cuLaunchKernelEx", POINTER, POINTER, POINTER, POINTER);
+    tensorMap = handle("cuTensorMapEncodeTiled", POINTER, INT, INT, POINTER, POINTER, POINTER, POINTER, POINTER, INT, INT, INT,
+        INT);
     copyIn = handle("cuMemcpyHtoDAsync_v2", POINTER, POINTER, LONG, POINTER);
     copyOut = handle("cuMemcpyDtoHAsync_v2", POINTER, POINTER, LONG, POINTER);
     fill = handle("cuMemsetD8Async", POINTER, ValueLayout.JAVA_BYTE, LONG, POINTER);
@@ -356,6 +362,19 @@ final class Driver {
       check("cuLaunchKernelEx", (int) launch.invokeExact(config.address(), function, parameters.address(), 0L));
     } catch (Throwable e) {
       throw failure("cuLaunchKernelEx", e);
+    }
+  }
+
+  /// Describes a matrix of bf16 for bulk tensor copies of boxes, swizzled by 128 bytes, with zeros outside.
+  /// @param map where the 128 bytes of the description go, a multiple of 128
+  /// @param shape columns and rows of the matrix, bytes from row to row (64 bits each); columns and rows of a box, 1 and 1 (32)
+  void tensorMap(long map, long base, MemorySegment shape) {
+    long at = shape.address();
+    try {
+      check("cuTensorMapEncodeTiled", (int) tensorMap.invokeExact(map, MAP_BF16, 2, base, at, at + 16, at + 24, at + 32, 0,
+          MAP_SWIZZLE_128, MAP_PROMOTE_128, 0));
+    } catch (Throwable e) {
+      throw failure("cuTensorMapEncodeTiled", e);
     }
   }
 }

@@ -19,6 +19,7 @@ final class Launch {
   private static final int MOST_BLOCKS = 4096; // of kernels that stride: 30 blocks for each of the H200's 132 multiprocessors
   private static final int SLOTS = 48;
   private static final int ARGUMENT_BYTES = 2048;
+  private static final int MAP_BYTES = 128; // of a CUtensorMap, and its alignment
   private static final long STREAM = 32; // offsets in CUlaunchConfig: 6 numbers of geometry, shared bytes, stream, attributes
   private static final int SHARED = 6;
 
@@ -26,6 +27,7 @@ final class Launch {
   private final MemorySegment config;
   private final MemorySegment values;
   private final MemorySegment pointers;
+  private final MemorySegment shape;
   private String family = "";
   private String kernel = "";
   private int count;
@@ -35,8 +37,13 @@ final class Launch {
     this.device = device;
     config = arena.allocate(56, 8);
     config.set(ValueLayout.JAVA_LONG, STREAM, stream);
-    values = arena.allocate(ARGUMENT_BYTES, 64);
+    values = arena.allocate(ARGUMENT_BYTES, MAP_BYTES);
     pointers = arena.allocate(SLOTS * 8L, 8);
+    shape = arena.allocate(40, 8);
+  }
+
+  CudaDevice device() {
+    return device;
   }
 
   /// Begins a call of the kernel `llm_<name>` of the source file `<family>.cu`.
@@ -119,6 +126,20 @@ final class Launch {
   /// An address, a dtype and whether to add.
   Launch sink(Sink s) {
     return s.wanted() ? tensor(s.tensor()).flag(s.add()) : i64(0).i32(0).i32(0);
+  }
+
+  /// A matrix of bf16 as bulk tensor copies take it: boxes of `columns` by `rows`.
+  Launch map(Tensor t, int columns, int rows) {
+    long at = argument(MAP_BYTES, MAP_BYTES);
+    shape.setAtIndex(ValueLayout.JAVA_LONG, 0, t.columns());
+    shape.setAtIndex(ValueLayout.JAVA_LONG, 1, t.rows());
+    shape.setAtIndex(ValueLayout.JAVA_LONG, 2, (long) t.columns() * t.dtype().bytes());
+    shape.setAtIndex(ValueLayout.JAVA_INT, 6, columns);
+    shape.setAtIndex(ValueLayout.JAVA_INT, 7, rows);
+    shape.setAtIndex(ValueLayout.JAVA_INT, 8, 1);
+    shape.setAtIndex(ValueLayout.JAVA_INT, 9, 1);
+    device.tensorMap(values.address() + at, t.address(), shape);
+    return this;
   }
 
   Launch i32(int v) {

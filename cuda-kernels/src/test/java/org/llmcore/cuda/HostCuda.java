@@ -5,6 +5,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
@@ -18,6 +19,7 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -40,6 +42,7 @@ final class HostCuda {
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
 
   private static final String WHERE = System.getProperty("llm.cuda", "host");
+  private static final int CAPABILITY = 2; // what hc_pretend calls it
   private static final boolean DEVICE = !WHERE.equals("host");
 
   /// What a test can pretend about the machine.
@@ -57,6 +60,7 @@ final class HostCuda {
   private final MethodHandle configure;
   private final MethodHandle reset;
   private final MethodHandle pretend;
+  private final MethodHandle launched;
 
   private HostCuda(Path driver, Path kernels) {
     this.driver = driver;
@@ -64,11 +68,15 @@ final class HostCuda {
     configure = handle("hc_config", ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT);
     reset = handle("hc_reset");
     pretend = handle("hc_pretend", ValueLayout.JAVA_INT, ValueLayout.JAVA_LONG);
+    launched = handle(FunctionDescriptor.of(ValueLayout.ADDRESS), "hc_launched");
   }
 
   /// A function of the host driver; on a GPU, one that does nothing.
   private MethodHandle handle(String name, MemoryLayout... arguments) {
-    var type = FunctionDescriptor.ofVoid(arguments);
+    return handle(FunctionDescriptor.ofVoid(arguments), name);
+  }
+
+  private MethodHandle handle(FunctionDescriptor type, String name) {
     if (DEVICE) return MethodHandles.empty(type.toMethodType());
     return Linker.nativeLinker().downcallHandle(SymbolLookup.libraryLookup(driver, Arena.global()).find(name).orElseThrow(), type);
   }
@@ -101,6 +109,33 @@ final class HostCuda {
 
   CudaDevice device() {
     return device("");
+  }
+
+  /// The device of a GPU of another compute capability: 90 for 9.0.
+  CudaDevice device(int compute) {
+    return device(compute, "");
+  }
+
+  CudaDevice device(int compute, String suffix) {
+    try {
+      pretend.invokeExact(CAPABILITY, (long) compute);
+      var device = device(suffix);
+      pretend.invokeExact(CAPABILITY, 80L);
+      return device;
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /// The kernels that ran since the last call; a GPU does not tell.
+  Set<String> launched() {
+    if (DEVICE) return Set.of();
+    try {
+      var names = (MemorySegment) launched.invokeExact();
+      return Set.copyOf(names.reinterpret(Long.MAX_VALUE).getString(0).lines().toList());
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   /// A device that takes the kernels of a family from the file `<family><suffix>.cu`.

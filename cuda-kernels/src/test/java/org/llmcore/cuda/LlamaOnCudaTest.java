@@ -9,6 +9,8 @@ import java.util.OptionalInt;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.cpu.CpuDevice;
@@ -24,6 +26,7 @@ import org.llmcore.op.Dropout;
 import org.llmcore.op.Gradients;
 import org.llmcore.op.Pass;
 import org.llmcore.reference.ReferenceDevice;
+import org.llmcore.tensor.DType;
 import org.llmcore.text.BpeTrainer;
 import org.llmcore.text.Tokenizer;
 
@@ -54,8 +57,8 @@ class LlamaOnCudaTest {
   }
 
   /// Weights of one size everywhere, the same on every device; larger than those a training begins with, so that logits differ.
-  private static LanguageModel model(Device device) {
-    var model = LanguageModel.scratch(device, CONFIG, WORDS, Precision.F32, 3);
+  private static LanguageModel model(Device device, Precision precision) {
+    var model = LanguageModel.scratch(device, CONFIG, WORDS, precision, 3);
     long key = 0;
     for (var w : model.decoder().parameters().map().values()) {
       key++;
@@ -68,9 +71,9 @@ class LlamaOnCudaTest {
   }
 
   /// Logits, losses, and the gradient of Σ loss/T for every weight, by name.
-  private static Map<String, float[]> step(Device device) {
+  private static Map<String, float[]> step(Device device, Precision precision) {
     var out = new LinkedHashMap<String, float[]>();
-    try (var model = model(device); var region = device.growing("step")) {
+    try (var model = model(device, precision); var region = device.growing("step")) {
       var decoder = model.decoder();
       var gradients = new Gradients(region, List.copyOf(decoder.parameters().map().values()));
       gradients.begin();
@@ -104,17 +107,19 @@ class LlamaOnCudaTest {
 
   /// Errors grow through the layers as they do on the CPU: the GPU may be 8 times as far from the reference, or 8 roundings of
   /// the largest value.
-  @Test
-  void aTrainingStepIsAsNearToTheReferenceAsTheCpuIs() {
-    var expected = step(new ReferenceDevice());
+  @ParameterizedTest
+  @EnumSource(value = Precision.class, names = {"F32", "BF16_WEIGHTS", "BF16"})
+  void aTrainingStepIsAsNearToTheReferenceAsTheCpuIs(Precision precision) {
+    double unit = precision.activations() == DType.BF16 ? 0x1p-8 : 0x1p-24;
+    var expected = step(new ReferenceDevice(), precision);
     Map<String, float[]> cpu;
     try (var device = new CpuDevice(true, 1)) {
-      cpu = step(device);
+      cpu = step(device, precision);
     }
-    var found = step(cuda);
+    var found = step(cuda, precision);
     assertThat(found.keySet()).isEqualTo(expected.keySet()).hasSizeGreaterThan(20);
     expected.forEach((name, e) -> {
-      double tolerance = 8 * Math.max(distance(cpu.get(name), e), 0x1p-24 * largest(e));
+      double tolerance = 8 * Math.max(distance(cpu.get(name), e), unit * largest(e));
       assertThat(largest(e)).as(name).isPositive();
       assertThat(distance(found.get(name), e)).as(name).isLessThanOrEqualTo(tolerance);
     });
@@ -123,10 +128,10 @@ class LlamaOnCudaTest {
   @Test
   void writesTheSameTextAsTheCpuFromItsPagedCache() {
     List<Integer> expected;
-    try (var device = new CpuDevice(true, 1); var model = model(device)) {
+    try (var device = new CpuDevice(true, 1); var model = model(device, Precision.F32)) {
       expected = text(device, model);
     }
-    try (var model = model(cuda)) {
+    try (var model = model(cuda, Precision.F32)) {
       assertThat(text(cuda, model)).isEqualTo(expected).hasSizeGreaterThan(3);
     }
   }

@@ -1,0 +1,204 @@
+// Products with one small side, at most 64: bound by the bytes of the large operand, which is read once
+// (org.llmcore.op.MatMul).
+//
+//   stream  y = alpha · S·Cᵀ, S (many,K) bf16, C (few,K) bf16 or f32     decoding: S = W, C = x; LoRA: u = x·Aᵀ and du = dy·B
+//   outer   y = alpha · Cᵀ·S, S (T,many) bf16, C (T,few) bf16            LoRA: dA = duᵀ·x and dBᵀ = uᵀ·dy
+//
+// The sum over k is split between the 8 warps of a block in a fixed way and combined as a tree, so a result depends neither
+// on how many rows there are nor on its neighbours: one row decodes to the same bits alone and among 64. f32 values of C are
+// three bf16 planes whose products are exact (split3 in matmul.cuh).
+//
+// stream: grid ⌈many/32⌉, 256 threads. A lane takes 16 bytes (8 k) of a row at a time straight into mma fragments: k may be
+// permuted as long as both operands agree, so no shared memory is needed. Warp w takes the slabs of 32 k number w, w+8, … and
+// fetches one slab ahead. Moves 2·many·K bytes from memory and 2 or 4·few·K from L2 for every 32 rows. By arithmetic, not
+// measured: 64 KiB are under way on a multiprocessor with two blocks, enough for 4.3 TB/s at 1.5 µs latency; to 16 rows L2
+// carries half of that again. outer: grid ⌈many/32⌉, 256 threads, 8 rings of 4 stages of 16 tokens filled by cp.async; moves
+// 2·T·many bytes, and 2·T·few from L2 for every 32 columns. K, few (outer) and many (outer) are multiples of 8; addresses are
+// multiples of 16 bytes.
+#include "matmul.cuh"
+
+static constexpr int WARPS = 8;
+
+// Sums the pieces of 16x8 of all warps into shared memory: w with w+4, +2, +1. `raw` is 4 · 512 · COUNT bytes that nobody uses.
+template <int COUNT> __device__ __forceinline__ void combine(float (&acc)[COUNT][4], unsigned char* raw) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  float4* part = reinterpret_cast<float4*>(raw);
+#pragma unroll 1
+  for (int half = WARPS / 2; half; half >>= 1) {
+    if (warp >= half && warp < 2 * half) {
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        part[((warp - half) * COUNT + i) * 32 + lane] = make_float4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+      }
+    }
+    __syncthreads();
+    if (warp < half) {
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        const float4 v = part[(warp * COUNT + i) * 32 + lane];
+        acc[i][0] += v.x, acc[i][1] += v.y, acc[i][2] += v.z, acc[i][3] += v.w;
+      }
+    }
+    __syncthreads();
+  }
+  if (warp == 0) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) part[i * 32 + lane] = make_float4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+  }
+  __syncthreads();
+}
+
+// Element of the combined pieces, of which there are ACROSS in a row.
+template <int ACROSS> __device__ __forceinline__ float combined(const unsigned char* raw, int row, int column) {
+  const int piece = row / 16 * ACROSS + column / 8, lane = row % 8 * 4 + column % 8 / 2;
+  return reinterpret_cast<const float*>(raw)[(piece * 32 + lane) * 4 + row / 8 % 2 * 2 + column % 2];
+}
+
+// 8 neighbours of a row of C as words of two bf16, least plane first.
+__device__ __forceinline__ void eight(uint32_t (&w)[1][4], const bf16* p) {
+  const uint4 v = *reinterpret_cast<const uint4*>(p);
+  w[0][0] = v.x, w[0][1] = v.y, w[0][2] = v.z, w[0][3] = v.w;
+}
+__device__ __forceinline__ void eight(uint32_t (&w)[3][4], const float* p) {
+  const float4 u = *reinterpret_cast<const float4*>(p), v = *reinterpret_cast<const float4*>(p + 4);
+  split3(w[2][0], w[1][0], w[0][0], u.x, u.y), split3(w[2][1], w[1][1], w[0][1], u.z, u.w);
+  split3(w[2][2], w[1][2], w[0][2], v.x, v.y), split3(w[2][3], w[1][3], w[0][3], v.z, v.w);
+}
+
+// Two pieces of 16 rows of S against J of 8 rows of C. Element (row of S, row of C) of y lies at row·ys + column·yc.
+template <class C, int J>
+__device__ __forceinline__ void stream(void* y, int ydt, int add, const bf16* s, const C* c, int many, int few, int K,
+                                       long long ys, long long yc, float alpha) {
+  constexpr int PLANES = sizeof(C) == 4 ? 3 : 1;
+  DYN_SHARED(raw);
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 32;
+  const bf16* line[4];   // rows g, g+8, g+16, g+24; past the end the last row again, whose results nobody keeps
+#pragma unroll
+  for (int i = 0; i < 4; i++) line[i] = s + (long long)min(first + i * 8 + g, many - 1) * K;
+  float acc[2 * J][4] = {};
+  uint4 now[4], next[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int k = warp * 32 + q * 8;
+    next[i] = k < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + k)) : make_uint4(0, 0, 0, 0);
+  }
+#pragma unroll 1
+  for (int slab = warp * 32; slab < K; slab += WARPS * 32) {
+    const int k = slab + q * 8, ahead = k + WARPS * 32;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      now[i] = next[i];
+      next[i] = ahead < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + ahead)) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int j = 0; j < J; j++) {
+      uint32_t w[PLANES][4] = {};
+      if (k < K) eight(w, c + (long long)min(j * 8 + g, few - 1) * K + k);
+#pragma unroll
+      for (int p = 0; p < PLANES; p++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const uint4 u = now[2 * i], v = now[2 * i + 1];
+          const uint32_t a[4] = {u.x, v.x, u.y, v.y}, b[2] = {w[p][0], w[p][1]};   // k 0-3 of every lane's 8
+          mma_bf16_16816(acc[i * J + j], a, b);
+          const uint32_t aa[4] = {u.z, v.z, u.w, v.w}, bb[2] = {w[p][2], w[p][3]};   // k 4-7
+          mma_bf16_16816(acc[i * J + j], aa, bb);
+        }
+    }
+  }
+  combine(acc, raw);
+#pragma unroll 1
+  for (int e = threadIdx.x; e < 32 * J * 8; e += 256) {
+    const int row = e % 32, column = e / 32;
+    if (first + row >= many || column >= few) continue;
+    sink1(ydt, y, (first + row) * ys + column * yc, combined<J>(raw, row, column), alpha, add);
+  }
+}
+
+// 16·R columns of C against 32 of S.
+template <int R>
+__device__ __forceinline__ void outer(void* y, int ydt, int add, const bf16* c, const bf16* s, int few, int many, int T,
+                                      float alpha) {
+  using TileC = Tile<bf16, true, 16 * R, 16>;
+  using TileS = Tile<bf16, true, 32, 16>;
+  constexpr int STAGES = 4, STAGE = TileC::BYTES + TileS::BYTES;
+  DYN_SHARED(raw);
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = blockIdx.x * 32, slabs = (T + 15) / 16;
+  unsigned char* ring = raw + warp * STAGES * STAGE;   // each warp has its own
+  float acc[R * 4][4] = {};
+#pragma unroll 1
+  for (int i = 1 - STAGES; warp + i * WARPS < slabs; i++) {   // the first rounds only load
+    cp_async_wait<STAGES - 2>();
+    __syncwarp();   // stage i is there for the warp, and no lane reads stage i-1 any more
+    const int ahead = warp + (i + STAGES - 1) * WARPS;
+    unsigned char* t = ring + (i + STAGES - 1) % STAGES * STAGE;
+    if (ahead < slabs) {
+      load_tile<TileC, 32>(t, c, lane, 0, few, ahead * 16, T);
+      load_tile<TileS, 32>(t + TileC::BYTES, s, lane, first, many, ahead * 16, T);
+    }
+    cp_async_commit();
+    if (i < 0) continue;
+    const unsigned char *tc = ring + i % STAGES * STAGE, *ts = tc + TileC::BYTES;
+    uint32_t fs[2][1][4];
+    fragment<TileS>(fs[0], ts, 0, 0);
+    fragment<TileS>(fs[1], ts, 16, 0);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+      uint32_t fc[1][4];
+      fragment<TileC>(fc, tc, r * 16, 0);
+#pragma unroll
+      for (int j = 0; j < 4; j++) multiply<bf16>(acc[r * 4 + j], fc[0], fs[j / 2][0][j % 2 * 2], fs[j / 2][0][j % 2 * 2 + 1]);
+    }
+  }
+  cp_async_wait<0>();
+  __syncthreads();   // the rings become partial sums
+  combine(acc, raw);
+#pragma unroll 1
+  for (int e = threadIdx.x; e < 16 * R * 32; e += 256) {
+    const int row = e / 32, column = e % 32;
+    if (row < few && first + column < many) {
+      sink1(ydt, y, (long long)row * many + first + column, combined<4>(raw, row, column), alpha, add);
+    }
+  }
+}
+
+#define STREAM_PARAMETERS \
+  void *y, int ydt, int add, const bf16 *s, const void *c, int many, int few, int K, long long ys, long long yc, float alpha
+#define STREAM(C, J) stream<C, J>(y, ydt, add, s, static_cast<const C*>(c), many, few, K, ys, yc, alpha)
+#define OUTER_PARAMETERS void *y, int ydt, int add, const bf16 *c, const bf16 *s, int few, int many, int T, float alpha
+#define OUTER(R) outer<R>(y, ydt, add, c, s, few, many, T, alpha)
+
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_8(STREAM_PARAMETERS) { STREAM(bf16, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_16(STREAM_PARAMETERS) { STREAM(bf16, 2); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_32(STREAM_PARAMETERS) { STREAM(bf16, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_64(STREAM_PARAMETERS) { STREAM(bf16, 8); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_f32_8(STREAM_PARAMETERS) { STREAM(float, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_f32_16(STREAM_PARAMETERS) { STREAM(float, 2); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_f32_32(STREAM_PARAMETERS) { STREAM(float, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_f32_64(STREAM_PARAMETERS) { STREAM(float, 8); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_outer_16(OUTER_PARAMETERS) { OUTER(1); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_outer_32(OUTER_PARAMETERS) { OUTER(2); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_outer_64(OUTER_PARAMETERS) { OUTER(4); }
+
+EXPORT_KERNEL(llm_matmul_stream_bf16_8)
+EXPORT_KERNEL(llm_matmul_stream_bf16_16)
+EXPORT_KERNEL(llm_matmul_stream_bf16_32)
+EXPORT_KERNEL(llm_matmul_stream_bf16_64)
+EXPORT_KERNEL(llm_matmul_stream_f32_8)
+EXPORT_KERNEL(llm_matmul_stream_f32_16)
+EXPORT_KERNEL(llm_matmul_stream_f32_32)
+EXPORT_KERNEL(llm_matmul_stream_f32_64)
+EXPORT_KERNEL(llm_matmul_outer_16)
+EXPORT_KERNEL(llm_matmul_outer_32)
+EXPORT_KERNEL(llm_matmul_outer_64)

@@ -1,0 +1,122 @@
+package org.llmcore.cuda;
+
+import org.llmcore.op.MatMul;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Tensor;
+
+/// Which kernel multiplies two matrices, by dtype, shape, alignment and GPU; one launch line each. From the top, the first
+/// that fits:
+///
+/// | kernel          | a, b                            | when                                                            |
+/// |-----------------|---------------------------------|-----------------------------------------------------------------|
+/// | `matmul_plain`  | f32 · f32, f16 · others, …      | no tensor cores: an f32 operand is never rounded                |
+/// | `matmul_stream` | bf16, and bf16 or f32           | a·bᵀ, and the other operand has 64 rows at most (decoding, LoRA) |
+/// | `matmul_outer`  | bf16 · bf16                     | aᵀ·b with 64 rows of y at most (gradients of LoRA)              |
+/// | `matmul_hopper` | bf16 · bf16                     | compute capability 9.0                                          |
+/// | `matmul_mma`    | bf16 · bf16, f16 · f16          |                                                                 |
+/// | `matmul_mixed`  | f32 · bf16, bf16 · f32          | a is not transposed                                             |
+///
+/// All but `matmul_mma`, `matmul_mixed` and `matmul_plain` need rows and addresses of multiples of 16 bytes, and no batch.
+/// Which kernel runs depends on shapes, so a sum may have another order at 64 rows than at 65.
+final class MatMulCuda {
+  private static final int FEW = 64;
+  private static final int TILE = 128;
+  private static final int PLAIN_TILE = 64;
+  private static final int STRIP = 32; // columns or rows that a block of matmul_stream and matmul_outer makes
+  private static final int MOST_BATCHES = 65535; // of a grid's third dimension
+  private static final int VECTOR = 16; // bytes
+  private static final int STAGES = 64 << 10; // shared memory of matmul_mma, then of matmul_mixed, matmul_hopper
+  private static final int MIXED_STAGES = 72 << 10;
+  private static final int RING = (192 << 10) + (20 << 10) + 128;
+
+  private MatMulCuda() {}
+
+  static void run(Launch l, MatMul.Product p) {
+    if (p.y().tensor().elements() == 0) return;
+    var a = p.a();
+    var b = p.b();
+    boolean bf16 = a.dtype() == DType.BF16 && b.dtype() == DType.BF16;
+    boolean mixed = a.dtype() == DType.F32 && b.dtype() == DType.BF16 || a.dtype() == DType.BF16 && b.dtype() == DType.F32;
+    boolean half = a.dtype() != DType.F32 && a.dtype() == b.dtype();
+    boolean wide = wide(a) && wide(b) && p.batch() == 1;
+    boolean rows = wide && (bf16 || mixed) && !p.ta() && p.tb(); // both operands along k
+    if (rows && p.m() <= FEW && b.dtype() == DType.BF16) stream(l, p, b, a, 1, p.n());
+    else if (rows && p.n() <= FEW && a.dtype() == DType.BF16) stream(l, p, a, b, p.n(), 1);
+    else if (wide && bf16 && p.ta() && !p.tb() && p.m() <= FEW) outer(l, p);
+    else if (wide && bf16 && p.m() > FEW && p.n() > FEW && p.k() > 0 && l.device().capability() == 90) hopper(l, p);
+    else if (half && p.batch() <= MOST_BATCHES) tiles(l.of("matmul_mma", "matmul_mma_" + name(a) + form(p)).shared(STAGES), p);
+    else if (mixed && !p.ta() && p.batch() <= MOST_BATCHES) tiles(
+        l.of("matmul_mixed", "matmul_mixed_" + name(a) + "_" + name(b) + form(p)).shared(MIXED_STAGES), p);
+    else plain(l, p);
+  }
+
+  private static String name(Tensor t) {
+    return switch (t.dtype()) {
+      case F32 -> "f32";
+      case BF16 -> "bf16";
+      case F16 -> "f16";
+      default -> throw new IllegalArgumentException("no product of " + t.dtype());
+    };
+  }
+
+  /// What vendors call the transposition: `_tn` for a·bᵀ, `_nn` for a·b, `_nt` for aᵀ·b, `_tt` for aᵀ·bᵀ.
+  private static String form(MatMul.Product p) {
+    if (p.ta()) return p.tb() ? "_tt" : "_nt";
+    return p.tb() ? "_tn" : "_nn";
+  }
+
+  /// Whether all rows begin at multiples of 16 bytes.
+  private static boolean wide(Tensor t) {
+    return t.address() % VECTOR == 0 && (long) t.columns() * t.dtype().bytes() % VECTOR == 0;
+  }
+
+  /// Whether every 8 elements of a row begin at a multiple of 16 bytes.
+  private static boolean eights(Tensor y) {
+    return y.address() % VECTOR == 0 && y.columns() % 8 == 0;
+  }
+
+  private static long count(long n, int each) {
+    return (n + each - 1) / each;
+  }
+
+  private static void plain(Launch l, MatMul.Product p) {
+    l.of("matmul_plain", "matmul_plain")
+        .grid(count(p.m(), PLAIN_TILE), count(p.n(), PLAIN_TILE), Math.min(p.batch(), MOST_BATCHES)).sink(p.y()).tensor(p.a())
+        .tensor(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).i32(p.batch()).flag(p.ta()).flag(p.tb())
+        .f32(p.alpha()).run();
+  }
+
+  /// @param large the operand that is read once
+  /// @param row elements of y from one row of `large` to the next, `column` of `small`
+  private static void stream(Launch l, MatMul.Product p, Tensor large, Tensor small, long row, long column) {
+    int width = Math.max(8, Integer.highestOneBit(2 * small.rows() - 1));
+    l.of("matmul_skinny", "matmul_stream_" + name(small) + "_" + width).grid(count(large.rows(), STRIP), 1, 1)
+        .shared(512 * width).sink(p.y()).pointer(large).pointer(small).i32(large.rows()).i32(small.rows()).i32(p.k()).i64(row)
+        .i64(column).f32(p.alpha()).run();
+  }
+
+  private static void outer(Launch l, MatMul.Product p) {
+    int width = Math.max(16, Integer.highestOneBit(2 * p.m() - 1));
+    l.of("matmul_skinny", "matmul_outer_" + width).grid(count(p.n(), STRIP), 1, 1).shared(8 * 4 * (32 * width + 1024)).sink(p.y())
+        .pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).f32(p.alpha()).run();
+  }
+
+  private static void tiles(Launch l, MatMul.Product p) {
+    int wide = (wide(p.a()) ? 1 : 0) + (wide(p.b()) ? 2 : 0) + (eights(p.y().tensor()) ? 4 : 0);
+    l.grid(count(p.m(), TILE) * count(p.n(), TILE), 1, p.batch()).sink(p.y()).pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n())
+        .i32(p.k()).i32(wide).f32(p.alpha()).run();
+  }
+
+  /// Tiles 256 wide, or 128 where that fills the last wave so much better that the tenth it costs is won back.
+  private static void hopper(Launch l, MatMul.Product p) {
+    int processors = l.device().multiprocessors();
+    long large = count(p.m(), TILE) * count(p.n(), 2 * TILE);
+    long small = count(p.m(), TILE) * count(p.n(), TILE);
+    boolean narrow = 11 * count(small, processors) < 20 * count(large, processors);
+    int width = narrow ? TILE : 2 * TILE;
+    l.of("matmul_hopper", "matmul_hopper" + form(p) + "_" + width)
+        .grid(Math.min(narrow ? small : large, processors), 1, 1).threads(384).shared(RING).sink(p.y())
+        .map(p.a(), 64, p.ta() ? 64 : TILE).map(p.b(), 64, p.tb() ? width : 64).i32(p.m()).i32(p.n()).i32(p.k())
+        .flag(eights(p.y().tensor())).f32(p.alpha()).run();
+  }
+}
