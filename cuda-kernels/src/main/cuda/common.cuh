@@ -14,6 +14,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cstdint>
+#include <type_traits>
 #define DYN_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #define EXPORT_KERNEL(k)
 __device__ __forceinline__ uint32_t smem_addr(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
@@ -35,6 +36,12 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* 
 // d += a·b for a 16x16 bf16 tile a (row-major fragments) and a 16x8 tile b (column-major fragments), accumulated in f32.
 __device__ __forceinline__ void mma_bf16_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// The same for f16.
+__device__ __forceinline__ void mma_f16_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -84,6 +91,32 @@ __device__ __forceinline__ void store8(bf16* p, const float (&f)[8]) {
 #pragma unroll
   for (int i = 0; i < 4; i++) v.h[i] = __floats2bfloat162_rn(f[2 * i], f[2 * i + 1]);
   *reinterpret_cast<Pack8*>(p) = v;
+}
+// Elements i … i+7 of an array whose dtype is known at the launch, and back: one or two accesses of 16 bytes, at multiples of 16.
+struct alignas(16) HalfPack8 { __half2 h[4]; };
+__device__ __forceinline__ void load8(int dtype, float (&f)[8], const void* p, long long i) {
+  if (dtype == BF16) load8(f, static_cast<const bf16*>(p) + i);
+  else if (dtype == F16) {
+    const HalfPack8 v = *reinterpret_cast<const HalfPack8*>(static_cast<const f16*>(p) + i);
+#pragma unroll
+    for (int j = 0; j < 4; j++) { const float2 t = __half22float2(v.h[j]); f[2 * j] = t.x, f[2 * j + 1] = t.y; }
+  } else {
+    const float4* q = reinterpret_cast<const float4*>(static_cast<const float*>(p) + i);
+    const float4 a = q[0], b = q[1];
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+  }
+}
+__device__ __forceinline__ void store8(int dtype, void* p, long long i, const float (&f)[8]) {
+  if (dtype == BF16) store8(static_cast<bf16*>(p) + i, f);
+  else if (dtype == F16) {
+    HalfPack8 v;
+#pragma unroll
+    for (int j = 0; j < 4; j++) v.h[j] = __floats2half2_rn(f[2 * j], f[2 * j + 1]);
+    *reinterpret_cast<HalfPack8*>(static_cast<f16*>(p) + i) = v;
+  } else {
+    float4* q = reinterpret_cast<float4*>(static_cast<float*>(p) + i);
+    q[0] = make_float4(f[0], f[1], f[2], f[3]), q[1] = make_float4(f[4], f[5], f[6], f[7]);
+  }
 }
 __device__ __forceinline__ uint32_t pack2(float a, float b) {
   bf162 v = __floats2bfloat162_rn(a, b);

@@ -38,6 +38,8 @@ final class CudaDevice implements Device {
   private final Arena arena = Arena.ofShared();
   private final Launch launch;
   private final Map<String, CudaModule> modules = new HashMap<>();
+  private long scratch;
+  private long scratchBytes;
   private Thread thread = Thread.currentThread();
   private boolean closed;
 
@@ -112,6 +114,29 @@ final class CudaDevice implements Device {
     }
   }
 
+  /// From `Launch`: memory that lives from one kernel to the next of the same operator. It only grows; with LLM_DEBUG it has the very size.
+  long scratch(long bytes) {
+    if (bytes > scratchBytes || debug && bytes > 0) {
+      driver.synchronize(stream);
+      if (scratch != 0) driver.release(scratch);
+      scratch = 0;
+      scratch = allocated("scratch", bytes);
+      scratchBytes = bytes;
+    }
+    return scratch;
+  }
+
+  private long allocated(String region, long bytes) {
+    try {
+      return driver.allocate(bytes);
+    } catch (CudaException e) {
+      if (e.result() != CudaException.OUT_OF_MEMORY) throw e;
+      throw new InvalidInput(
+          String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes, driver.free()),
+          "a smaller batch or shorter sequences, bf16 weights, activation checkpointing, or --device cpu");
+    }
+  }
+
   @Override
   public void upload(MemorySegment from, Tensor tensor) {
     copyIn(from.asSlice(0, tensor.bytes()), tensor.address());
@@ -163,6 +188,7 @@ final class CudaDevice implements Device {
     if (closed) return;
     enter();
     modules.values().forEach(CudaModule::close);
+    if (scratch != 0) driver.release(scratch);
     driver.releasePinned(pinned);
     driver.destroyStream(stream);
     driver.releaseContext(ordinal);
@@ -188,16 +214,7 @@ final class CudaDevice implements Device {
     public long allocate(long bytes, long alignment) {
       if (alignment > ALIGNMENT) throw new IllegalArgumentException("alignment " + alignment);
       enter();
-      long address;
-      try {
-        address = driver.allocate(bytes);
-      } catch (CudaException e) {
-        if (e.result() != CudaException.OUT_OF_MEMORY) throw e;
-        throw new InvalidInput(
-            String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes,
-                driver.free()),
-            "a smaller batch or shorter sequences, bf16 weights, activation checkpointing, or --device cpu");
-      }
+      long address = allocated(region, bytes);
       chunks.add(address);
       driver.clear(address, bytes, stream);
       return address;

@@ -138,29 +138,7 @@ final class CudaDispatch {
       case GradientNorm.Clip k -> l.of("update_plain", "gradient_norm_clip").threads(32).pointer(k.norm()).pointer(k.factor())
           .pointer(k.sums()).i32(k.slots()).f32(k.max()).run();
 
-      case Attention.Forward k -> l.of("attention_plain", "attention_forward").grid(k.q().dim(0), k.q().dim(1), 1)
-          .threads(ROW_THREADS).shared(4 * (2 * k.q().dim(2) + ROW_THREADS)).tensor(k.o()).pointer(k.lse()).tensor(k.q())
-          .tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1))
-          .i32(k.q().dim(2)).f32(k.scale()).flag(k.causal()).run();
-      case Attention.Backward k -> {
-        int width = k.q().dim(2);
-        if (k.dq().wanted()) l.of("attention_plain", "attention_backward_q").grid(k.q().dim(0), k.q().dim(1), 1)
-            .threads(ROW_THREADS).shared(4 * (3 * width + ROW_THREADS)).sink(k.dq()).tensor(k.dout()).tensor(k.o())
-            .pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts()))
-            .i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width).f32(k.scale()).flag(k.causal()).run();
-        if (k.dk().wanted() || k.dv().wanted()) l.of("attention_plain", "attention_backward_kv")
-            .grid(k.k().dim(0), k.k().dim(1), 1).threads(ROW_THREADS).shared(4 * (4 * width + 2 * ROW_THREADS)).sink(k.dk())
-            .sink(k.dv()).tensor(k.dout()).tensor(k.o()).pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v())
-            .pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width).f32(k.scale())
-            .flag(k.causal()).run();
-      }
-      case Attention.Decode k -> l.of("attention_plain", "attention_decode").grid(k.q().dim(0), k.q().dim(1), 1)
-          .threads(ROW_THREADS).shared(4 * (2 * k.q().dim(2) + ROW_THREADS)).tensor(k.o()).tensor(k.q()).tensor(k.keys())
-          .tensor(k.values()).pointer(k.blocks()).pointer(k.starts()).pointer(k.lengths()).i32(sequences(k.starts()))
-          .i32(k.blocks().dim(1)).i32(k.keys().dim(1)).i32(k.q().dim(1)).i32(k.keys().dim(2)).i32(k.q().dim(2)).f32(k.scale())
-          .run();
-      case Attention.Store k -> l.of("attention_plain", "attention_store").over(k.x().elements()).tensor(k.pages()).tensor(k.x())
-          .pointer(k.slots()).i64(k.x().elements()).i32(k.x().dim(1) * k.x().dim(2)).run();
+      case Attention k -> CudaAttention.run(l, k);
 
       case QuantMatMul _ -> throw missing("QuantMatMul");
       case Custom k -> throw missing("the operator " + k.getClass().getSimpleName());
@@ -169,10 +147,6 @@ final class CudaDispatch {
 
   private static InvalidInput missing(String operator) {
     return new InvalidInput(operator + " has no CUDA kernel", "use --device cpu");
-  }
-
-  private static int sequences(Tensor starts) {
-    return (int) starts.elements() - 1;
   }
 
   private static int inner(Tensor x, int axis) {
