@@ -82,7 +82,7 @@ final class OperatorCases {
       for (int r : new int[] {1, 5}) {
         for (var dtype : List.of(F32, BF16)) {
           var size = dtype + "(" + r + ", " + c + ")";
-          add("rms norm " + size, RmsNorm.class, dtype, c, r * c, (p, in) -> one(RmsNorm.apply(p, in.leaf(dtype, r, c), in.between(0.5, 1.5, dtype, c), 0.1f)));
+          add("rms norm " + size, RmsNorm.class, dtype, Math.max(r, c), r * c, (p, in) -> one(RmsNorm.apply(p, in.leaf(dtype, r, c), in.between(0.5, 1.5, dtype, c), 0.1f)));
           add("swiglu " + size, SwiGlu.class, dtype, 1, r * c, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, dtype, r, c), in.leaf(dtype, r, c))));
           add("softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), false)));
           add("log softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), true)));
@@ -98,6 +98,17 @@ final class OperatorCases {
         });
       }
     }
+    for (int c : new int[] {1032, 2055, 2064}) {
+      add("rms norm wide " + c, RmsNorm.class, BF16, c, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(BF16, 2, c), in.between(0.5, 1.5, BF16, c), 0.1f)));
+      add("cross entropy wide " + c, CrossEntropy.class, BF16, c, 3000, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, BF16, 2, c), targets(in, 2, c))));
+      add("embedding wide " + c, Embedding.class, F32, 8, 3000, (p, in) -> one(Embedding.apply(p, in.ids(7, 3), in.leaf(F32, 3, c), F32)));
+    }
+    for (int r : new int[] {127, 128, 129, 300}) {
+      add("rms norm of " + r + " rows", RmsNorm.class, F32, r, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(F32, r, 40), in.between(0.5, 1.5, F32, 40), 0.1f)));
+      add("embedding of " + r + " tokens", Embedding.class, F32, r, 3000, (p, in) -> one(Embedding.apply(p, in.ids(r, 5), in.leaf(F32, 7, 24), F32)));
+    }
+    add("rms norm f16", RmsNorm.class, F16, 64, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(F16, 3, 64), in.between(0.5, 1.5, F16, 64), 0.1f)));
+    add("swiglu f16", SwiGlu.class, F16, 1, 3000, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, F16, 3, 64), in.leaf(F16, 3, 64))));
     add("cross entropy, all ignored", CrossEntropy.class, F32, 9, 27, (p, in) -> one(CrossEntropy.apply(p, in.leaf(F32, 3, 9), in.ints(-100, -100, -100))));
     for (var pairing : Rope.Pairing.values()) {
       for (int d : new int[] {2, 6, 8, 34, 64, 128}) {
@@ -153,7 +164,7 @@ final class OperatorCases {
             new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(F16, 2, 2, 16, singles));
     for (var a : cases) {
       int t = a.starts[a.starts.length - 1];
-      for (boolean causal : new boolean[] {true, false}) {
+      for (boolean causal : t > 128 ? new boolean[] {true} : new boolean[] {true, false}) {
         add("attention tiles " + a.dtype + (causal ? " causal" : " full") + " H" + a.heads + " G" + a.groups + " D" + a.width + Arrays.toString(a.starts), Attention.class, a.dtype, Math.max(t, a.width), 1000,
             (p, in) -> one(Attention.apply(p, in.leaf(a.dtype, t, a.heads, a.width), in.leaf(a.dtype, t, a.groups, a.width), in.leaf(a.dtype, t, a.groups, a.width), in.ints(a.starts), 0.4f, causal)));
       }
