@@ -13,12 +13,18 @@ template <class E> __device__ __forceinline__ uint32_t pack(float a, float b) {
   if constexpr (std::is_same<E, bf16>::value) return pack2(a, b);
   else {
     const __half2 v = __floats2half2_rn(a, b);
-    return *reinterpret_cast<const uint32_t*>(&v);
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    return bits;
   }
 }
 template <class E> __device__ __forceinline__ float2 unpack(uint32_t v) {
   if constexpr (std::is_same<E, bf16>::value) return make_float2(__uint_as_float(v << 16), __uint_as_float(v & 0xffff0000u));
-  else return __half22float2(*reinterpret_cast<const __half2*>(&v));
+  else {
+    __half2 pair;
+    memcpy(&pair, &v, 4);
+    return __half22float2(pair);
+  }
 }
 // Two columns of 8 of a product as half of the next product's left operand, without leaving the registers.
 template <class E> __device__ __forceinline__ void as_left(uint32_t (&a)[4], const float (&low)[4], const float (&high)[4]) {

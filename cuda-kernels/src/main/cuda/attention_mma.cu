@@ -46,7 +46,7 @@ __device__ __forceinline__ void attend(E* o, float* lse, const E* q, const E* k,
 
   for (int t = 0; t < tiles; t++) {
     const int u0 = t * KEYS;
-    const bool sees = row0 < rows && (!causal || u0 <= row0 + 31);
+    const bool sees = row0 < rows && (!causal || u0 <= row0 + 31);   // the warp has a visible key here
     cp_async_wait<0>();
     __syncthreads();   // K of this tile is here, and nobody reads the last tile's V
     load_tile<D, KEYS>(sv, v + u0 * ldk, ldk, rows - u0, width);

@@ -55,7 +55,7 @@ llm_embedding_backward(void* dtable, int tdt, const void* dy, int dydt, const in
       count += __popc(votes[w]);
     }
     if (same) where[before + __popc(vote & ((1u << lane) - 1))] = u;
-    __syncthreads();   // the appearances among these tokens, ascending
+    __syncthreads();   // the appearances among these tokens, ascending; read before the next barrier, which the next writes follow
     if (c < columns)
       for (int i = 0; i < count; i += AHEAD) {
         float f[AHEAD][8];
@@ -67,7 +67,6 @@ llm_embedding_backward(void* dtable, int tdt, const void* dy, int dydt, const in
 #pragma unroll
             for (int j = 0; j < 8; j++) s[j] += f[a][j];
       }
-    __syncthreads();   // read before the next tokens overwrite them
   }
   if (c < columns) store8(tdt, dtable, (long long)id * columns + c, columns - c, fast, s);
 }
