@@ -5,7 +5,7 @@ record Block(int batch, int row, int column, int rows, int columns) {
   /// How (batch, m, n) is cut: by shape alone, into blocks of at most `height` by `breadth`, and into smaller ones where that
   /// would give fewer than `ENOUGH`.
   record Grid(int batch, int m, int n, int height, int breadth) {
-    private static final int ENOUGH = 12;
+    static final int ENOUGH = 12;
 
     static Grid of(int batch, int m, int n, int height, int breadth, int least) {
       while (true) {

@@ -21,18 +21,23 @@ import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
 import org.llmcore.op.Unary;
 
-/// The CPU, through the Vector API. Results in f32 are the same bits for every vector width, for the scalar twin and for
+/// The CPU, through machine code of our own, the Vector API or plain Java (`Tier`). Results in f32 are the same bits for every vector width, for the scalar twin and for
 /// every number of workers (the rules of `Kernel`).
 public final class CpuDevice implements HostDevice {
   private final Lanes lanes;
   private final Workers workers;
   private final Scratch shared = new Scratch();
 
-  /// @param vector false for the scalar twin
+  /// @param tier the loops to run
   /// @param workers threads, the caller included
-  public CpuDevice(boolean vector, int workers) {
-    this.lanes = new Lanes(vector);
+  public CpuDevice(Tier tier, int workers) {
+    this.lanes = new Lanes(tier);
     this.workers = new Workers(workers);
+  }
+
+  /// The device the environment asks for, or the scalar twin.
+  public CpuDevice(boolean vector, int workers) {
+    this(vector ? Tier.open() : Tier.SCALAR, workers);
   }
 
   /// The device the environment asks for: LLM_CPU_TIER, LLM_THREADS.
@@ -42,12 +47,17 @@ public final class CpuDevice implements HostDevice {
 
   /// The device the environment asks for, with this many workers.
   public static CpuDevice open(int workers) {
-    return new CpuDevice(Flags.cpuTier() != Flags.CpuTier.SCALAR, workers);
+    return new CpuDevice(Tier.open(), workers);
   }
 
   @Override
   public String name() {
-    var tier = lanes.vector() ? "vector " + 32 * Lanes.N + " bit" : "scalar";
+    var tier =
+        switch (lanes.tier()) {
+          case SCALAR -> "scalar";
+          case VECTOR -> "vector " + 32 * Lanes.N + " bit";
+          case AVX512 -> "avx512";
+        };
     return "cpu " + tier + ", " + workers.count() + (workers.count() == 1 ? " worker" : " workers");
   }
 

@@ -11,8 +11,8 @@ import org.llmcore.tensor.Memory;
 /// Which loops run: vectors with a scalar tail, or the scalar twin alone. The vector width is chosen once per process, so
 /// that compiled code sees a constant; results do not depend on it.
 ///
-/// @param vector false to run the scalar twin everywhere
-record Lanes(boolean vector) {
+/// @param tier the loops to run
+record Lanes(Tier tier) {
   /// The widest vectors of this CPU, at most 16 lanes, or what LLM_CPU_TIER asks for.
   static final VectorSpecies<Float> F = species();
 
@@ -26,13 +26,23 @@ record Lanes(boolean vector) {
       case VECTOR128 -> FloatVector.SPECIES_128;
       case VECTOR256 -> FloatVector.SPECIES_256;
       case VECTOR512 -> FloatVector.SPECIES_512;
-      case SCALAR, VECTOR -> FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
+      case AUTO, SCALAR, VECTOR, AVX512 -> FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
     };
+  }
+
+  /// False to run the scalar twin everywhere.
+  boolean vector() {
+    return tier != Tier.SCALAR;
+  }
+
+  /// Whether to call machine code of our own where there is some.
+  boolean emitted() {
+    return tier == Tier.AVX512;
   }
 
   /// How many of n elements the vector loop takes; the scalar twin takes the rest.
   int whole(int n) {
-    return vector ? n & -N : 0;
+    return vector() ? n & -N : 0;
   }
 
   static FloatVector load(long address) {

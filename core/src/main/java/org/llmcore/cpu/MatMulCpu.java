@@ -11,6 +11,8 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`.
+///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
   /// Rows from which transposing b pays.
@@ -19,7 +21,7 @@ final class MatMulCpu {
   private MatMulCpu() {}
 
   /// Computes one block into f32 memory whose rows are `pitch` bytes apart.
-  private interface Body {
+  interface Body {
     void run(Block block, long y, long pitch, Scratch scratch);
   }
 
@@ -27,12 +29,17 @@ final class MatMulCpu {
     shared.reset();
     int m = c.m();
     int n = c.n();
+    boolean few = !c.ta() && c.tb() && m < MANY;
+    if (lanes.emitted() && !few && c.k() > 0) {
+      new Avx512Gemm(lanes, workers, c, shared).run();
+      return;
+    }
     if (c.ta() || !c.tb()) {
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, ChainGemm.HEIGHT, ChainGemm.BREADTH, 32), new ChainGemm(lanes, c)::run);
       return;
     }
     long a = floats(lanes, workers, c.a(), c.k(), shared);
-    if (m < MANY) {
+    if (few) {
       blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), new DotGemm(lanes, c, a)::run);
     } else {
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
@@ -41,27 +48,26 @@ final class MatMulCpu {
   }
 
   private static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {
+    workers.run(grid.blocks(), (task, scratch) -> block(lanes, c, grid.block(task), body, scratch));
+  }
+
+  /// One block of y, through scratch if y is not f32.
+  static void block(Lanes lanes, Gemm c, Block block, Body body, Scratch scratch) {
     var y = c.y().tensor();
-    boolean direct = y.dtype() == DType.F32;
-    workers.run(
-        grid.blocks(),
-        (task, scratch) -> {
-          var block = grid.block(task);
-          long first = block.y(c.m(), c.n());
-          if (direct) {
-            body.run(block, y.address() + 4 * first, 4L * c.n(), scratch);
-            return;
-          }
-          int columns = block.columns();
-          long to = scratch.floats((long) block.rows() * columns);
-          for (int r = 0; c.y().add() && r < block.rows(); r++) {
-            Rows.read(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
-          }
-          body.run(block, to, 4L * columns, scratch);
-          for (int r = 0; r < block.rows(); r++) {
-            Rows.write(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
-          }
-        });
+    long first = block.y(c.m(), c.n());
+    if (y.dtype() == DType.F32) {
+      body.run(block, y.address() + 4 * first, 4L * c.n(), scratch);
+      return;
+    }
+    int columns = block.columns();
+    long to = scratch.floats((long) block.rows() * columns);
+    for (int r = 0; c.y().add() && r < block.rows(); r++) {
+      Rows.read(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+    }
+    body.run(block, to, 4L * columns, scratch);
+    for (int r = 0; r < block.rows(); r++) {
+      Rows.write(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+    }
   }
 
   /// The address of t's rows as f32: where they lie, or a copy.

@@ -19,11 +19,13 @@ public final class Flags {
 
   /// Which loops the CPU device runs.
   public enum CpuTier {
+    AUTO,
     SCALAR,
     VECTOR,
     VECTOR128,
     VECTOR256,
-    VECTOR512
+    VECTOR512,
+    AVX512
   }
 
   /// What every kernel is checked for.
@@ -40,7 +42,7 @@ public final class Flags {
   public static final List<Flag> ALL =
       List.of(
           new Flag("LLM_DEVICE", "cpu, cuda, auto, reference", "What runs the kernels: auto is cuda where a GPU can be used, else cpu; the reference is naive loops in double precision."),
-          new Flag("LLM_CPU_TIER", "vector, vector128, vector256, vector512, scalar", "Width of the CPU's loops; f32 results are the same bits in all."),
+          new Flag("LLM_CPU_TIER", "auto, avx512, vector, vector128, vector256, vector512, scalar", "The CPU's loops: machine code of the engine's own, the Vector API of some width, or plain Java; f32 results are the same bits in all."),
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
           new Flag("LLM_DEBUG", "0 … 3", "1: stack traces of failures; 2: also a table of time per kernel at the end; 3: also a line per kernel call."));
@@ -52,7 +54,7 @@ public final class Flags {
   }
 
   public static CpuTier cpuTier() {
-    return one("LLM_CPU_TIER", CpuTier.class, CpuTier.VECTOR);
+    return one("LLM_CPU_TIER", CpuTier.class, CpuTier.AUTO);
   }
 
   public static Check check() {

@@ -54,8 +54,8 @@ class AttentionCpuTest {
   @ValueSource(ints = {1, 3, 8, 17, 48, 64, 123, 128})
   void decodeHasTheBitsOfForward(int d) {
     for (var dtype : DTYPES) {
-      for (boolean vector : new boolean[] {false, true}) {
-        try (var region = Region.growing("test"); var device = new CpuDevice(vector, 2)) {
+      for (var tier : Tier.here()) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
           var s = new Stage(region, device);
           int t = 43;
           var q = s.random(dtype, t, 4, d);

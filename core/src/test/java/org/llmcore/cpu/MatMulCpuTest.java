@@ -57,11 +57,11 @@ class MatMulCpuTest {
     "65,31,321", "2,3,641", "130,200,3", "523,70,33", "37,0,5", "37,5,0"
   })
   void everyElementHasTheBitsOfTheDefinition(int m, int n, int k) {
-    for (boolean vector : new boolean[] {true, false}) {
+    for (var tier : Tier.here()) {
       for (var orientation : orientations()) {
         for (float alpha : new float[] {1, -0.7f}) {
           for (boolean add : new boolean[] {false, true}) {
-            try (var region = Region.growing("test"); var device = new CpuDevice(vector, 2)) {
+            try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
               var s = new Stage(region, device);
               var a = s.random(DType.F32, orientation[0] ? k : m, orientation[0] ? m : k);
               var b = s.random(DType.F32, orientation[1] ? n : k, orientation[1] ? k : n);
@@ -69,7 +69,7 @@ class MatMulCpuTest {
               var c = new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, orientation[0], orientation[1], alpha);
               var expected = definition(c, y.toFloats());
               device.run(c);
-              assertThat(y.toFloats()).as("%s vector %s", c, vector).isEqualTo(expected);
+              assertThat(y.toFloats()).as("%s %s", c, tier).isEqualTo(expected);
             }
           }
         }

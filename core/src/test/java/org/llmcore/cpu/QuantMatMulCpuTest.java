@@ -36,13 +36,13 @@ class QuantMatMulCpuTest {
   @ParameterizedTest
   @MethodSource("forms")
   void dequantizingGivesTheDefinition(QuantMatrices.Form form) {
-    for (boolean vector : new boolean[] {true, false}) {
+    for (var tier : Tier.here()) {
       for (int[] shape : new int[][] {{1, 1}, {3, 17}, {5, 64}, {2, 207}, {7, 640}}) {
-        try (var region = Region.growing("test"); var device = new CpuDevice(vector, 2)) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
           var w = form.make(region, shape[0], form.fit(shape[1]), 3);
           var y = region.carve(DType.F32, Shape.of(w.outputs(), w.inputs()));
           device.run(new QuantMatMul.Dequantize(y, w));
-          assertThat(y.toFloats()).as("vector %s", vector).isEqualTo(dense(region, w).toFloats());
+          assertThat(y.toFloats()).as("%s", tier).isEqualTo(dense(region, w).toFloats());
           var half = region.carve(DType.BF16, y.shape());
           device.run(new QuantMatMul.Dequantize(half, w));
           assertThat(half.toFloats()).isEqualTo(region.carve(DType.BF16, y.shape()).set(y.toFloats()).toFloats());
@@ -54,11 +54,11 @@ class QuantMatMulCpuTest {
   @ParameterizedTest
   @MethodSource("forms")
   void productsHaveTheBitsOfTheDenseProduct(QuantMatrices.Form form) {
-    for (boolean vector : new boolean[] {true, false}) {
+    for (var tier : Tier.here()) {
       for (int[] size : new int[][] {{1, 5, 17}, {2, 3, 64}, {7, 9, 95}, {31, 70, 207}, {33, 65, 130}, {130, 37, 352}, {4, 19, 1100}}) {
         for (boolean transposed : new boolean[] {true, false}) {
           for (boolean add : new boolean[] {true, false}) {
-            try (var region = Region.growing("test"); var device = new CpuDevice(vector, 2)) {
+            try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
               var s = new Stage(region, device);
               var w = form.make(region, size[1], form.fit(size[2]), 11);
               var x = s.random(DType.F32, size[0], transposed ? w.inputs() : w.outputs());
@@ -66,7 +66,7 @@ class QuantMatMulCpuTest {
               var expected = region.carve(DType.F32, y.shape()).set(y.toFloats());
               device.run(new MatMul.Product(add ? Sink.add(expected) : Sink.write(expected), x, dense(region, w), false, transposed, 1));
               device.run(new QuantMatMul.Product(add ? Sink.add(y) : Sink.write(y), x, w, transposed));
-              assertThat(y.toFloats()).as("%s rows, transposed %s, add %s, vector %s", size[0], transposed, add, vector).isEqualTo(expected.toFloats());
+              assertThat(y.toFloats()).as("%s rows, transposed %s, add %s, %s", size[0], transposed, add, tier).isEqualTo(expected.toFloats());
             }
           }
         }

@@ -12,6 +12,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 import org.llmcore.cpu.CpuDevice;
+import org.llmcore.cpu.Tier;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Nf4;
@@ -74,8 +75,8 @@ class Nf4GoldenTest {
 
   @Test
   void decodedWeightsAreTheLibrarys() {
-    for (boolean vector : new boolean[] {true, false}) {
-      try (var region = Region.growing("test"); var device = new CpuDevice(vector, 2)) {
+    for (var tier : Tier.here()) {
+      try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
         var y = region.carve(DType.F32, Shape.of(OUTPUTS, INPUTS));
         device.run(new QuantMatMul.Dequantize(y, Nf4Codes.encode(weights()).upload(device, region, OUTPUTS, INPUTS, false)));
         assertThat(Arrays.copyOf(y.toFloats(), 1024)).isEqualTo(floats("dequantized"));

@@ -27,6 +27,9 @@ import org.llmcore.tensor.Tensor;
 public record Decoder(
     LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head,
     Optional<Tensor> prompt) {
+  /// Logits that exist together in `loss`: 384 tokens of a vocabulary of 32,000, 49 MB. With fewer the head and its gradient pass
+  /// through memory more often than their products take.
+  private static final int LOGITS = 384 * 32_000;
 
   /// Carves all weights in one dtype, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
   public static Decoder carve(LlamaConfig c, Region region, DType weights, DType activations, boolean trainable) {
@@ -162,6 +165,6 @@ public record Decoder(
   /// `Pass.backward()` does the rest.
   public Tensor loss(Pass p, Tokens tokens, Tensor targets, float scale, boolean recompute) {
     var x = hidden(p, tokens, new Mixing.Within(tokens.starts()), recompute, new ArrayList<>());
-    return CrossEntropy.linear(p, x, head, targets, scale, Math.max(64, 4_000_000 / config.vocabulary()));
+    return CrossEntropy.linear(p, x, head, targets, scale, Math.max(64, LOGITS / config.vocabulary()));
   }
 }
