@@ -92,6 +92,54 @@ __device__ __forceinline__ void store8(bf16* p, const float (&f)[8]) {
   for (int i = 0; i < 4; i++) v.h[i] = __floats2bfloat162_rn(f[2 * i], f[2 * i + 1]);
   *reinterpret_cast<Pack8*>(p) = v;
 }
+// Elements i … i+7 of an array whose dtype is known at the launch, and back: one or two accesses of 16 bytes, at multiples of 16.
+struct alignas(16) HalfPack8 { __half2 h[4]; };
+__device__ __forceinline__ void load8(int dtype, float (&f)[8], const void* p, long long i) {
+  if (dtype == BF16) load8(f, static_cast<const bf16*>(p) + i);
+  else if (dtype == F16) {
+    const HalfPack8 v = *reinterpret_cast<const HalfPack8*>(static_cast<const f16*>(p) + i);
+#pragma unroll
+    for (int j = 0; j < 4; j++) { const float2 t = __half22float2(v.h[j]); f[2 * j] = t.x, f[2 * j + 1] = t.y; }
+  } else {
+    const float4* q = reinterpret_cast<const float4*>(static_cast<const float*>(p) + i);
+    const float4 a = q[0], b = q[1];
+    f[0] = a.x, f[1] = a.y, f[2] = a.z, f[3] = a.w, f[4] = b.x, f[5] = b.y, f[6] = b.z, f[7] = b.w;
+  }
+}
+__device__ __forceinline__ void store8(int dtype, void* p, long long i, const float (&f)[8]) {
+  if (dtype == BF16) store8(static_cast<bf16*>(p) + i, f);
+  else if (dtype == F16) {
+    HalfPack8 v;
+#pragma unroll
+    for (int j = 0; j < 4; j++) v.h[j] = __floats2half2_rn(f[2 * j], f[2 * j + 1]);
+    *reinterpret_cast<HalfPack8*>(static_cast<f16*>(p) + i) = v;
+  } else {
+    float4* q = reinterpret_cast<float4*>(static_cast<float*>(p) + i);
+    q[0] = make_float4(f[0], f[1], f[2], f[3]), q[1] = make_float4(f[4], f[5], f[6], f[7]);
+  }
+}
+// Whether rows of n elements at these addresses may be accessed 16 bytes at a time.
+template <class... P> __device__ __forceinline__ bool wide(long long n, const P*... p) { return n % 8 == 0 && ((... | (unsigned long long)p) & 15) == 0; }
+// Elements i … i+7, of which n exist; the others are 0 and are not written. Uniform branches: one access of 16 bytes where `fast`.
+__device__ __forceinline__ void load8(int dtype, float (&f)[8], const void* p, long long i, long long n, bool fast) {
+  if (fast) return load8(dtype, f, p, i);
+#pragma unroll
+  for (int j = 0; j < 8; j++) f[j] = j < n ? load(dtype, p, i + j) : 0.0f;
+}
+__device__ __forceinline__ void store8(int dtype, void* p, long long i, long long n, bool fast, const float (&f)[8]) {
+  if (fast) return store8(dtype, p, i, f);
+#pragma unroll
+  for (int j = 0; j < 8; j++) if (j < n) store(dtype, p, i + j, f[j]);
+}
+__device__ __forceinline__ void sink8(int dtype, void* p, int add, long long i, long long n, bool fast, float (&f)[8]) {
+  if (add) {
+    float old[8];
+    load8(dtype, old, p, i, n, fast);
+#pragma unroll
+    for (int j = 0; j < 8; j++) f[j] += old[j];
+  }
+  store8(dtype, p, i, n, fast, f);
+}
 __device__ __forceinline__ uint32_t pack2(float a, float b) {
   bf162 v = __floats2bfloat162_rn(a, b);
   return (uint32_t)reinterpret_cast<uint16_t&>(v.x) | (uint32_t)reinterpret_cast<uint16_t&>(v.y) << 16;
@@ -134,3 +182,6 @@ __device__ __forceinline__ float block_max(float v, float* scratch) {
 // Element-wise kernels: blocks of 256 threads that stride over n elements.
 #define FOR_EACH(i, n) \
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (long long)gridDim.x * blockDim.x)
+// The same, 8 elements a thread.
+#define FOR_EACH_8(i, n) \
+  for (long long i = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * 8; i < (n); i += (long long)gridDim.x * blockDim.x * 8)

@@ -98,6 +98,17 @@ final class OperatorCases {
         });
       }
     }
+    for (int c : new int[] {1032, 2055, 2064}) {
+      add("rms norm wide " + c, RmsNorm.class, BF16, c, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(BF16, 2, c), in.between(0.5, 1.5, BF16, c), 0.1f)));
+      add("cross entropy wide " + c, CrossEntropy.class, BF16, c, 3000, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, BF16, 2, c), targets(in, 2, c))));
+      add("embedding wide " + c, Embedding.class, F32, 8, 3000, (p, in) -> one(Embedding.apply(p, in.ids(7, 3), in.leaf(F32, 3, c), F32)));
+    }
+    for (int r : new int[] {127, 128, 129, 300}) {
+      add("rms norm of " + r + " rows", RmsNorm.class, F32, r, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(F32, r, 40), in.between(0.5, 1.5, F32, 40), 0.1f)));
+      add("embedding of " + r + " tokens", Embedding.class, F32, r, 3000, (p, in) -> one(Embedding.apply(p, in.ids(r, 5), in.leaf(F32, 7, 24), F32)));
+    }
+    add("rms norm f16", RmsNorm.class, F16, 64, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(F16, 3, 64), in.between(0.5, 1.5, F16, 64), 0.1f)));
+    add("swiglu f16", SwiGlu.class, F16, 1, 3000, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, F16, 3, 64), in.leaf(F16, 3, 64))));
     add("cross entropy, all ignored", CrossEntropy.class, F32, 9, 27, (p, in) -> one(CrossEntropy.apply(p, in.leaf(F32, 3, 9), in.ints(-100, -100, -100))));
     for (var pairing : Rope.Pairing.values()) {
       for (int d : new int[] {2, 6, 8, 34, 64, 128}) {
@@ -133,16 +144,57 @@ final class OperatorCases {
         }
       }
     }
+    tiles();
+    decode();
     add("attention store", Attention.class, F32, 1, 1000, (p, in) -> {
       var pages = in.empty(F32, 3, 4, 2, 8);
       p.run(new Attention.Store(pages, in.leaf(F32, 3, 2, 8), in.ints(5, 0, 11)));
       return one(pages);
     });
-    add("attention decode", Attention.class, F32, 16, 1000, (p, in) -> {
-      var o = in.empty(F32, 4, 4, 16);
-      p.run(new Attention.Decode(o, in.leaf(F32, 4, 4, 16), in.leaf(F32, 5, 4, 2, 16), in.leaf(F32, 5, 4, 2, 16), in.ints(4, 1, 2, 0).reshape(2, 2), in.ints(0, 3, 4), in.ints(7, 5), 0.3f));
-      return one(o);
-    });
+  }
+
+  /// Sizes round the tiles of tensor-core kernels (16, 32, 64, 128 rows), sequences that begin inside one, groups of 1 and 4 heads.
+  private void tiles() {
+    record Case(DType dtype, int heads, int groups, int width, int... starts) {}
+    var singles = java.util.stream.IntStream.rangeClosed(0, 40).toArray();
+    var cases =
+        List.of(
+            new Case(BF16, 1, 1, 64, 0, 1), new Case(F16, 4, 1, 8, 0, 31), new Case(BF16, 4, 1, 64, 0, 63), new Case(F16, 1, 1, 64, 0, 64), new Case(BF16, 4, 4, 32, 0, 65),
+            new Case(F16, 2, 1, 128, 0, 33), new Case(BF16, 1, 1, 128, 0, 127), new Case(BF16, 1, 1, 72, 0, 128), new Case(BF16, 4, 1, 128, 0, 129),
+            new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(F16, 2, 2, 16, singles));
+    for (var a : cases) {
+      int t = a.starts[a.starts.length - 1];
+      for (boolean causal : t > 128 ? new boolean[] {true} : new boolean[] {true, false}) {
+        add("attention tiles " + a.dtype + (causal ? " causal" : " full") + " H" + a.heads + " G" + a.groups + " D" + a.width + Arrays.toString(a.starts), Attention.class, a.dtype, Math.max(t, a.width), 1000,
+            (p, in) -> one(Attention.apply(p, in.leaf(a.dtype, t, a.heads, a.width), in.leaf(a.dtype, t, a.groups, a.width), in.leaf(a.dtype, t, a.groups, a.width), in.ints(a.starts), 0.4f, causal)));
+      }
+    }
+  }
+
+  /// Sequence i brings the last `rows[i]` of its `lengths[i]` keys as queries; its pages are anywhere.
+  private void decode() {
+    record Case(DType dtype, int heads, int groups, int width, int page, int[] rows, int[] lengths) {}
+    var cases =
+        List.of(
+            new Case(F32, 4, 2, 16, 4, new int[] {3, 1}, new int[] {7, 5}), new Case(BF16, 4, 2, 16, 4, new int[] {3, 1}, new int[] {7, 5}),
+            new Case(BF16, 1, 1, 64, 16, new int[] {1, 1, 1}, new int[] {1, 64, 65}), new Case(F16, 8, 2, 128, 16, new int[] {1, 1}, new int[] {63, 257}),
+            new Case(BF16, 4, 1, 128, 7, new int[] {1, 5}, new int[] {256, 300}), new Case(F16, 6, 2, 24, 5, new int[] {17, 1}, new int[] {17, 255}),
+            new Case(BF16, 2, 1, 80, 64, new int[] {40, 30}, new int[] {300, 30}), new Case(BF16, 3, 1, 4, 3, new int[] {2}, new int[] {9}));
+    for (var a : cases) {
+      int sequences = a.rows.length;
+      int most = Arrays.stream(a.lengths).max().orElseThrow();
+      int each = (most + a.page - 1) / a.page;
+      var starts = new int[sequences + 1];
+      for (int s = 0; s < sequences; s++) starts[s + 1] = starts[s] + a.rows[s];
+      var blocks = new int[sequences * each];
+      for (int i = 0; i < blocks.length; i++) blocks[i] = blocks.length - 1 - i;
+      add("attention decode " + a.dtype + " H" + a.heads + " G" + a.groups + " D" + a.width + Arrays.toString(a.rows) + " of " + Arrays.toString(a.lengths), Attention.class, a.dtype, Math.max(most, a.width), 1000, (p, in) -> {
+        var o = in.empty(a.dtype, starts[sequences], a.heads, a.width);
+        var keys = in.leaf(a.dtype, blocks.length, a.page, a.groups, a.width);
+        p.run(new Attention.Decode(o, in.leaf(a.dtype, starts[sequences], a.heads, a.width), keys, in.leaf(a.dtype, blocks.length, a.page, a.groups, a.width), in.ints(blocks).reshape(sequences, each), in.ints(starts), in.ints(a.lengths), 0.3f));
+        return one(o);
+      });
+    }
   }
 
   private void algebra() {

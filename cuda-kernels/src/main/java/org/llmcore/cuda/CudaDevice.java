@@ -220,6 +220,11 @@ final class CudaDevice implements Device {
     return scratch.carve(dtype, shape);
   }
 
+  /// From `Launch`: the address of as many bytes of `scratch`, 0 for none.
+  long scratch(long bytes) {
+    return bytes == 0 ? 0 : scratch(DType.F32, Shape.of(Math.toIntExact((bytes + 3) / 4))).address();
+  }
+
   /// Constants by name, uploaded at the first use.
   Tensor table(String name, Supplier<float[]> values) {
     return tables.computeIfAbsent(name, _ -> {

@@ -84,79 +84,57 @@ final class CudaDispatch {
 
       case MatMul.Product k -> MatMulCuda.run(l, k);
 
-      case RmsNorm.Forward k -> l.of("rows_plain", "rms_norm_forward").grid(k.x().rows(), 1, 1).threads(ROW_THREADS)
+      case RmsNorm.Forward k -> l.of("rms_norm", "rms_norm_forward").grid(k.x().rows(), 1, 1).threads(ROW_THREADS)
           .tensor(k.y()).pointer(k.rstd()).tensor(k.x()).tensor(k.w()).i32(k.x().columns()).f32(k.eps()).run();
       case RmsNorm.Backward k -> {
-        if (k.dx().wanted()) l.of("rows_plain", "rms_norm_backward_x").grid(k.x().rows(), 1, 1).threads(ROW_THREADS).sink(k.dx())
+        if (k.dx().wanted()) l.of("rms_norm", "rms_norm_backward_x").grid(k.x().rows(), 1, 1).threads(ROW_THREADS).sink(k.dx())
             .tensor(k.dy()).tensor(k.x()).tensor(k.w()).pointer(k.rstd()).i32(k.x().columns()).run();
-        if (k.dw().wanted()) l.of("rows_plain", "rms_norm_backward_w").over(k.x().columns()).sink(k.dw()).tensor(k.dy())
+        if (k.dw().wanted()) l.of("rms_norm", "rms_norm_backward_w").grid((k.x().columns() + 31) / 32, 1, 1).threads(512).sink(k.dw()).tensor(k.dy())
             .tensor(k.x()).pointer(k.rstd()).i32(k.x().rows()).i32(k.x().columns()).run();
       }
 
-      case Rope.Rotate k -> l.of("rows_plain", "rope_rotate").over(k.x().elements() / 2).sink(k.y()).tensor(k.x())
-          .pointer(k.positions()).pointer(k.table()).i64(k.x().elements() / 2).i32(k.x().dim(1)).i32(k.x().columns())
+      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().rows() * eighths(k.x().columns() / 2)).sink(k.y()).tensor(k.x())
+          .pointer(k.positions()).pointer(k.table()).i64(k.x().rows()).i32(k.x().dim(1)).i32(k.x().columns())
           .flag(k.pairing() == Rope.Pairing.NEIGHBOURS).flag(k.inverse()).run();
 
-      case SwiGlu.Forward k -> l.of("rows_plain", "swiglu_forward").over(k.h().elements()).tensor(k.h()).tensor(k.gate())
+      case SwiGlu.Forward k -> l.of("swiglu", "swiglu_forward").over(eighths(k.h().elements())).tensor(k.h()).tensor(k.gate())
           .tensor(k.up()).i64(k.h().elements()).run();
-      case SwiGlu.Backward k -> l.of("rows_plain", "swiglu_backward").over(k.dh().elements()).sink(k.dgate()).sink(k.dup())
+      case SwiGlu.Backward k -> l.of("swiglu", "swiglu_backward").over(eighths(k.dh().elements())).sink(k.dgate()).sink(k.dup())
           .tensor(k.dh()).tensor(k.gate()).tensor(k.up()).i64(k.dh().elements()).run();
 
-      case Embedding.Forward k -> l.of("rows_plain", "embedding_forward").over(k.y().elements()).tensor(k.y()).pointer(k.ids())
-          .tensor(k.table()).i64(k.y().elements()).i32(k.table().columns()).i32(k.table().rows()).run();
+      case Embedding.Forward k -> l.of("embedding", "embedding_forward").over(k.y().rows() * eighths(k.y().columns())).tensor(k.y())
+          .pointer(k.ids()).tensor(k.table()).i64(k.y().rows()).i32(k.table().columns()).i32(k.table().rows()).run();
       case Embedding.Backward k -> {
         if (!k.dtable().wanted()) return;
         var table = k.dtable().tensor();
         if (!k.dtable().add()) run(l, new Move.Fill(table, 0));
-        l.of("rows_plain", "embedding_backward").over(table.columns()).tensor(table).tensor(k.dy()).pointer(k.ids())
+        l.of("embedding", "embedding_backward").grid(k.dy().rows(), (table.columns() + 2047) / 2048, 1).tensor(table).tensor(k.dy()).pointer(k.ids())
             .i32(k.dy().rows()).i32(table.columns()).i32(table.rows()).run();
       }
 
-      case CrossEntropy.Forward k -> l.of("rows_plain", "cross_entropy_forward").grid(k.z().rows(), 1, 1).pointer(k.loss())
+      case CrossEntropy.Forward k -> l.of("cross_entropy", "cross_entropy_forward").grid(k.z().rows(), 1, 1).pointer(k.loss())
           .pointer(k.lse()).tensor(k.z()).pointer(k.targets()).i32(k.z().columns()).run();
       case CrossEntropy.Backward k -> {
-        if (k.dz().wanted()) l.of("rows_plain", "cross_entropy_backward").grid(k.z().rows(), 1, 1).sink(k.dz())
+        if (k.dz().wanted()) l.of("cross_entropy", "cross_entropy_backward").grid(k.z().rows(), 1, 1).sink(k.dz())
             .pointer(k.dloss()).tensor(k.z()).pointer(k.lse()).pointer(k.targets()).i32(k.z().columns()).run();
       }
-      case CrossEntropy.Fused k -> l.of("rows_plain", "cross_entropy_fused").grid(k.z().rows(), 1, 1).pointer(k.loss())
+      case CrossEntropy.Fused k -> l.of("cross_entropy", "cross_entropy_fused").grid(k.z().rows(), 1, 1).pointer(k.loss())
           .tensor(k.z()).pointer(k.targets()).i32(k.z().columns()).f32(k.scale()).run();
 
       case AdamW.Step k -> {
         double correction1 = 1 - Math.pow(k.beta1(), k.step());
         double correction2 = 1 - Math.pow(k.beta2(), k.step());
-        l.of("update_plain", "adamw_step").over(k.w().elements()).tensor(k.w()).pointer(k.master()).pointer(k.m()).pointer(k.v())
+        l.of("update", "adamw_step").over(eighths(k.w().elements())).tensor(k.w()).pointer(k.master()).pointer(k.m()).pointer(k.v())
             .pointer(k.grad()).pointer(k.clip()).i64(k.w().elements()).f32((float) (1 - (double) k.lr() * k.decay()))
             .f32(k.beta1()).f32((float) (1 - (double) k.beta1())).f32(k.beta2()).f32((float) (1 - (double) k.beta2()))
             .f32((float) (k.lr() / correction1)).f32((float) (1 / Math.sqrt(correction2))).f32(k.eps()).run();
       }
-      case GradientNorm.SumOfSquares k -> l.of("update_plain", "gradient_norm_sum").threads(1024)
+      case GradientNorm.SumOfSquares k -> l.of("update", "gradient_norm_sum").threads(1024)
           .i64(k.sums().address() + 4L * k.slot()).tensor(k.x()).i64(k.x().elements()).run();
-      case GradientNorm.Clip k -> l.of("update_plain", "gradient_norm_clip").threads(32).pointer(k.norm()).pointer(k.factor())
+      case GradientNorm.Clip k -> l.of("update", "gradient_norm_clip").threads(32).pointer(k.norm()).pointer(k.factor())
           .pointer(k.sums()).i32(k.slots()).f32(k.max()).run();
 
-      case Attention.Forward k -> l.of("attention_plain", "attention_forward").grid(k.q().dim(0), k.q().dim(1), 1)
-          .threads(ROW_THREADS).shared(4 * (2 * k.q().dim(2) + ROW_THREADS)).tensor(k.o()).pointer(k.lse()).tensor(k.q())
-          .tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1))
-          .i32(k.q().dim(2)).f32(k.scale()).flag(k.causal()).run();
-      case Attention.Backward k -> {
-        int width = k.q().dim(2);
-        if (k.dq().wanted()) l.of("attention_plain", "attention_backward_q").grid(k.q().dim(0), k.q().dim(1), 1)
-            .threads(ROW_THREADS).shared(4 * (3 * width + ROW_THREADS)).sink(k.dq()).tensor(k.dout()).tensor(k.o())
-            .pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts()))
-            .i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width).f32(k.scale()).flag(k.causal()).run();
-        if (k.dk().wanted() || k.dv().wanted()) l.of("attention_plain", "attention_backward_kv")
-            .grid(k.k().dim(0), k.k().dim(1), 1).threads(ROW_THREADS).shared(4 * (4 * width + 2 * ROW_THREADS)).sink(k.dk())
-            .sink(k.dv()).tensor(k.dout()).tensor(k.o()).pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v())
-            .pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width).f32(k.scale())
-            .flag(k.causal()).run();
-      }
-      case Attention.Decode k -> l.of("attention_plain", "attention_decode").grid(k.q().dim(0), k.q().dim(1), 1)
-          .threads(ROW_THREADS).shared(4 * (2 * k.q().dim(2) + ROW_THREADS)).tensor(k.o()).tensor(k.q()).tensor(k.keys())
-          .tensor(k.values()).pointer(k.blocks()).pointer(k.starts()).pointer(k.lengths()).i32(sequences(k.starts()))
-          .i32(k.blocks().dim(1)).i32(k.keys().dim(1)).i32(k.q().dim(1)).i32(k.keys().dim(2)).i32(k.q().dim(2)).f32(k.scale())
-          .run();
-      case Attention.Store k -> l.of("attention_plain", "attention_store").over(k.x().elements()).tensor(k.pages()).tensor(k.x())
-          .pointer(k.slots()).i64(k.x().elements()).i32(k.x().dim(1) * k.x().dim(2)).run();
+      case Attention k -> CudaAttention.run(l, k);
 
       case QuantMatMul k -> CudaQuant.run(l, k);
       case Custom k -> throw missing("the operator " + k.getClass().getSimpleName());
@@ -167,12 +145,13 @@ final class CudaDispatch {
     return new InvalidInput(operator + " has no CUDA kernel", "use --device cpu");
   }
 
-  private static int sequences(Tensor starts) {
-    return (int) starts.elements() - 1;
-  }
-
   private static int inner(Tensor x, int axis) {
     return x.shape().span(axis + 1, x.shape().rank());
+  }
+
+  /// Threads for n elements, 8 each.
+  private static long eighths(long n) {
+    return (n + 7) / 8;
   }
 
   /// Every run of consecutive elements of `small` is one of `large` too, one span apart.

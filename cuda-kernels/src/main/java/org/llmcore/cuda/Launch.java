@@ -55,6 +55,11 @@ final class Launch {
     return grid(1, 1, 1).threads(THREADS).shared(0);
   }
 
+  /// The address of device memory for what the next kernels hand to each other; the next caller gets the same.
+  long scratch(long bytes) {
+    return device.scratch(bytes);
+  }
+
   /// Blocks of 256 threads that stride over n elements.
   Launch over(long n) {
     return grid(Math.clamp((n + THREADS - 1) / THREADS, 0, MOST_BLOCKS), 1, 1);

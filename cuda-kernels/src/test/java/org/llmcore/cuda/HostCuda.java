@@ -42,7 +42,6 @@ final class HostCuda {
   private static final int COPIES = 3; // when asynchronous copies arrive: at once, as late as allowed, by a coin
 
   private static final String WHERE = System.getProperty("llm.cuda", "host");
-  private static final int CAPABILITY = 2; // what hc_pretend calls it
   private static final boolean DEVICE = !WHERE.equals("host");
 
   /// What a test can pretend about the machine.
@@ -117,13 +116,11 @@ final class HostCuda {
   }
 
   CudaDevice device(int compute, String suffix) {
+    pretend(Machine.CAPABILITY, compute);
     try {
-      pretend.invokeExact(CAPABILITY, (long) compute);
-      var device = device(suffix);
-      pretend.invokeExact(CAPABILITY, 80L);
-      return device;
-    } catch (Throwable e) {
-      throw new IllegalStateException(e);
+      return device(suffix);
+    } finally {
+      pretend(Machine.CAPABILITY, 80);
     }
   }
 

@@ -68,4 +68,31 @@ class ManifestTest {
     assertThat(lines).hasSizeGreaterThanOrEqualTo(manifest.kernels().size());
     assertThat(lines).allMatch(l -> l.contains(" 0 bytes spill stores, 0 bytes spill loads"));
   }
+
+  /// Registers a thread may use, so that enough blocks share a multiprocessor's 65,536: for attention as many as the shared memory allows,
+  /// for kernels bound by memory 1024 threads, whose 16-byte loads are what its bandwidth needs in flight.
+  @Test
+  void kernelsLeaveRegistersForTheBlocksTheyNeed() throws IOException {
+    var limits = Map.ofEntries(Map.entry("attention_forward_mma", blocks(2)), Map.entry("attention_backward_q_mma", blocks(2)),
+        Map.entry("attention_backward_kv_mma", blocks(2)), Map.entry("attention_pages_mma", blocks(3)), Map.entry("attention_pages_wide_mma", blocks(2)),
+        Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm", 64), Map.entry("rope", 64),
+        Map.entry("swiglu", 64), Map.entry("embedding", 64), Map.entry("cross_entropy", 64), Map.entry("adamw", 64));
+    var pattern = Pattern.compile("\\S+ \\S+ llm_(\\w+) .* (\\d+) registers.*");
+    int checked = 0;
+    for (var line : Files.readAllLines(ARTEFACTS.resolve("registers.txt"))) {
+      var m = pattern.matcher(line);
+      assertThat(m.matches()).as(line).isTrue();
+      for (var limit : limits.entrySet()) {
+        if (!m.group(1).startsWith(limit.getKey())) continue;
+        checked++;
+        assertThat(Integer.parseInt(m.group(2))).as(line).isLessThanOrEqualTo(limit.getValue());
+      }
+    }
+    assertThat(checked).isGreaterThanOrEqualTo(2 * limits.size());
+  }
+
+  /// Registers, which come in eights, when this many blocks of 128 threads share a multiprocessor; a thread has 255 at most.
+  private static int blocks(int n) {
+    return Math.min(255, 65536 / n / 128 / 8 * 8);
+  }
 }

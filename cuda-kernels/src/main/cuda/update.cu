@@ -2,7 +2,7 @@
 //
 // | kernel                  | geometry                  | bytes per element                             | FLOPs/element |
 // |-------------------------|---------------------------|-----------------------------------------------|---------------|
-// | llm_adamw_step           | strides over elements     | 28 (read grad, w, m, v; write w, m, v), + w's | 14            |
+// | llm_adamw_step           | strides over 8 elements   | 28 (read grad, w, m, v; write w, m, v), + w's | 14            |
 // | llm_gradient_norm_sum    | one block of 1024 threads | 4 (read x)                                    | 2, in f64     |
 // | llm_gradient_norm_clip   | one block of 32 threads   | 4 per slot                                    | 1, in f64     |
 //
@@ -14,13 +14,19 @@ extern "C" __global__ void __launch_bounds__(256)
 llm_adamw_step(void* w, int wdt, float* master, float* m, float* v, const float* grad, const float* clip, long long n, float keep, float beta1, float rest1,
                float beta2, float rest2, float rate, float root, float eps) {
   const float factor = *clip;
-  FOR_EACH(i, n) {
-    const float g = grad[i] * factor;
-    const float m1 = fmaf(g, rest1, m[i] * beta1), v1 = fmaf(g * g, rest2, v[i] * beta2);
-    m[i] = m1, v[i] = v1;
-    const float moved = fmaf(master[i], keep, -rate * m1 / fmaf(sqrtf(v1), root, eps));
-    master[i] = moved;
-    if (w != master) store(wdt, w, i, moved);
+  const bool aligned = wide(0, (char*)w, master, m, v, grad);
+  FOR_EACH_8(i, n) {
+    const bool fast = aligned && i + 8 <= n;
+    float g[8], m1[8], v1[8], moved[8];
+    load8(F32, g, grad, i, n - i, fast), load8(F32, m1, m, i, n - i, fast), load8(F32, v1, v, i, n - i, fast), load8(F32, moved, master, i, n - i, fast);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      g[j] *= factor;
+      m1[j] = fmaf(g[j], rest1, m1[j] * beta1), v1[j] = fmaf(g[j] * g[j], rest2, v1[j] * beta2);
+      moved[j] = fmaf(moved[j], keep, -rate * m1[j] / fmaf(sqrtf(v1[j]), root, eps));
+    }
+    store8(F32, m, i, n - i, fast, m1), store8(F32, v, i, n - i, fast, v1), store8(F32, master, i, n - i, fast, moved);
+    if (w != master) store8(wdt, w, i, n - i, fast, moved);
   }
 }
 
