@@ -114,7 +114,8 @@ final class CudaDevice implements Device {
     }
   }
 
-  /// From `Launch`: memory that lives from one kernel to the next of the same operator. It only grows; with LLM_DEBUG it has the very size.
+  /// From `Launch`: memory that lives from one kernel to the next of the same operator. It only grows; with LLM_DEBUG it has the
+  /// very size.
   long scratch(long bytes) {
     if (bytes > scratchBytes || debug && bytes > 0) {
       driver.synchronize(stream);
@@ -132,7 +133,8 @@ final class CudaDevice implements Device {
     } catch (CudaException e) {
       if (e.result() != CudaException.OUT_OF_MEMORY) throw e;
       throw new InvalidInput(
-          String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes, driver.free()),
+          String.format(Locale.ROOT, "region '%s' needs %,d bytes of the GPU's memory and %,d are free", region, bytes,
+          driver.free()),
           "a smaller batch or shorter sequences, bf16 weights, activation checkpointing, or --device cpu");
     }
   }
