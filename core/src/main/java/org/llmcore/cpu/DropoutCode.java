@@ -45,7 +45,7 @@ final class DropoutCode {
       a.kmovw(1, R11);
       a.vpaddq(low.keep(1), low, step);
     }
-    var eight = c.wide(8 * STEP);
+    var eight = c.wide(STEP << 3);
     a.vpaddq(high, low, eight);
     c.begin(RDX);
     do {

@@ -5,7 +5,8 @@ import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
-/// The launch table of attention. Tensor cores where every operand has one dtype of 16 bits and the head width suits 16-byte copies; f32 is
+/// The launch table of attention. Tensor cores where every operand has one dtype of 16 bits and the head width suits 16-byte
+/// copies; f32 is
 /// never rounded to fit them: it, mixtures and odd widths take the plain kernels.
 final class CudaAttention {
   private static final int THREADS = 128;
@@ -72,8 +73,10 @@ final class CudaAttention {
   }
 
   private static void forward(Launch l, Attention.Forward k) {
-    l.of("attention_mma", named("attention_forward_mma", k.q())).grid(tiles(k.q().dim(0), k.starts(), QUERIES, 1), k.q().dim(1), 1)
-        .threads(THREADS).shared(2 * (QUERIES + 2 * KEYS) * tile(k.q())).pointer(k.o()).pointer(k.lse()).tensor(k.q()).pointer(k.k())
+    l.of("attention_mma", named("attention_forward_mma", k.q())).grid(tiles(k.q().dim(0), k.starts(), QUERIES, 1), k.q()
+        .dim(1), 1)
+        .threads(THREADS).shared(2 * (QUERIES + 2 * KEYS) * tile(k.q())).pointer(k.o()).pointer(k.lse()).tensor(k.q())
+        .pointer(k.k())
         .pointer(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).i32(k.q().dim(2))
         .f32(k.scale()).flag(k.causal()).run();
   }
@@ -91,12 +94,15 @@ final class CudaAttention {
         .i32(heads).i32(k.k().dim(1)).i32(k.q().dim(2)).f32(k.scale()).flag(k.causal()).run();
     if (k.dk().wanted() || k.dv().wanted()) l.of("attention_backward_mma", named("attention_backward_kv_mma", k.q()))
         .grid(tiles(rows, k.starts(), ROWS, 1), k.k().dim(1), 1).threads(THREADS).shared(shared + 2 * PASSING * 8).pointer(k.dk())
-        .flag(k.dk().add()).pointer(k.dv()).flag(k.dv().add()).pointer(k.dout()).i64(stats).tensor(k.q()).pointer(k.k()).pointer(k.v())
-        .pointer(k.starts()).i32(sequences(k.starts())).i32(heads).i32(k.k().dim(1)).i32(k.q().dim(2)).f32(k.scale()).flag(k.causal())
+        .flag(k.dk().add()).pointer(k.dv()).flag(k.dv().add()).pointer(k.dout()).i64(stats).tensor(k.q()).pointer(k.k())
+        .pointer(k.v())
+        .pointer(k.starts()).i32(sequences(k.starts())).i32(heads).i32(k.k().dim(1)).i32(k.q().dim(2)).f32(k.scale())
+        .flag(k.causal())
         .run();
   }
 
-  /// The sums have one order whatever is chosen here: how many pairs share a block, and whether partitions of the context have their own.
+  /// The sums have one order whatever is chosen here: how many pairs share a block, and whether partitions of the context have
+  /// their own.
   private static void decode(Launch l, Attention.Decode k) {
     int rows = k.q().dim(0);
     int heads = k.q().dim(1);
@@ -119,7 +125,8 @@ final class CudaAttention {
         .i32(sequences(k.starts())).i32(k.blocks().dim(1)).i32(k.keys().dim(1)).i32(heads).i32(groups).i32(width).f32(k.scale())
         .i32(split ? parts : 0).run();
     if (split) l.of("attention_pages_mma", "attention_pages_merge").grid(((long) rows * heads + 3) / 4, 1, 1).threads(THREADS)
-        .tensor(k.o()).i64(tops).i64(sums).pointer(k.starts()).pointer(k.lengths()).i32(sequences(k.starts())).i32(heads).i32(width)
+        .tensor(k.o()).i64(tops).i64(sums).pointer(k.starts()).pointer(k.lengths()).i32(sequences(k.starts())).i32(heads)
+        .i32(width)
         .i32(parts).run();
   }
 
@@ -133,18 +140,22 @@ final class CudaAttention {
   private static void plain(Launch l, Attention.Backward k) {
     int width = k.q().dim(2);
     if (k.dq().wanted()) l.of("attention_plain", "attention_backward_q").grid(k.q().dim(0), k.q().dim(1), 1).threads(THREADS)
-        .shared(4 * (3 * width + THREADS)).sink(k.dq()).tensor(k.dout()).tensor(k.o()).pointer(k.lse()).tensor(k.q()).tensor(k.k())
-        .tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width).f32(k.scale())
+        .shared(4 * (3 * width + THREADS)).sink(k.dq()).tensor(k.dout()).tensor(k.o()).pointer(k.lse()).tensor(k.q())
+        .tensor(k.k())
+        .tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).i32(width)
+        .f32(k.scale())
         .flag(k.causal()).run();
     if (k.dk().wanted() || k.dv().wanted()) l.of("attention_plain", "attention_backward_kv").grid(k.k().dim(0), k.k().dim(1), 1)
         .threads(THREADS).shared(4 * (4 * width + 2 * THREADS)).sink(k.dk()).sink(k.dv()).tensor(k.dout()).tensor(k.o())
-        .pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1))
+        .pointer(k.lse()).tensor(k.q()).tensor(k.k()).tensor(k.v()).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q()
+        .dim(1))
         .i32(k.k().dim(1)).i32(width).f32(k.scale()).flag(k.causal()).run();
   }
 
   private static void plain(Launch l, Attention.Decode k) {
     l.of("attention_plain", "attention_decode").grid(k.q().dim(0), k.q().dim(1), 1).threads(THREADS)
-        .shared(4 * (2 * k.q().dim(2) + THREADS)).tensor(k.o()).tensor(k.q()).tensor(k.keys()).tensor(k.values()).pointer(k.blocks())
+        .shared(4 * (2 * k.q().dim(2) + THREADS)).tensor(k.o()).tensor(k.q()).tensor(k.keys()).tensor(k.values())
+        .pointer(k.blocks())
         .pointer(k.starts()).pointer(k.lengths()).i32(sequences(k.starts())).i32(k.blocks().dim(1)).i32(k.keys().dim(1))
         .i32(k.q().dim(1)).i32(k.keys().dim(2)).i32(k.q().dim(2)).f32(k.scale()).run();
   }

@@ -89,11 +89,13 @@ final class CudaDispatch {
       case RmsNorm.Backward k -> {
         if (k.dx().wanted()) l.of("rms_norm", "rms_norm_backward_x").grid(k.x().rows(), 1, 1).threads(ROW_THREADS).sink(k.dx())
             .tensor(k.dy()).tensor(k.x()).tensor(k.w()).pointer(k.rstd()).i32(k.x().columns()).run();
-        if (k.dw().wanted()) l.of("rms_norm", "rms_norm_backward_w").grid((k.x().columns() + 31) / 32, 1, 1).threads(512).sink(k.dw()).tensor(k.dy())
+        if (k.dw().wanted()) l.of("rms_norm", "rms_norm_backward_w").grid((k.x().columns() + 31) / 32, 1, 1).threads(512)
+            .sink(k.dw()).tensor(k.dy())
             .tensor(k.x()).pointer(k.rstd()).i32(k.x().rows()).i32(k.x().columns()).run();
       }
 
-      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().rows() * eighths(k.x().columns() / 2)).sink(k.y()).tensor(k.x())
+      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().rows() * eighths(k.x().columns() / 2)).sink(k.y())
+          .tensor(k.x())
           .pointer(k.positions()).pointer(k.table()).i64(k.x().rows()).i32(k.x().dim(1)).i32(k.x().columns())
           .flag(k.pairing() == Rope.Pairing.NEIGHBOURS).flag(k.inverse()).run();
 
@@ -102,13 +104,15 @@ final class CudaDispatch {
       case SwiGlu.Backward k -> l.of("swiglu", "swiglu_backward").over(eighths(k.dh().elements())).sink(k.dgate()).sink(k.dup())
           .tensor(k.dh()).tensor(k.gate()).tensor(k.up()).i64(k.dh().elements()).run();
 
-      case Embedding.Forward k -> l.of("embedding", "embedding_forward").over(k.y().rows() * eighths(k.y().columns())).tensor(k.y())
+      case Embedding.Forward k -> l.of("embedding", "embedding_forward").over(k.y().rows() * eighths(k.y().columns()))
+          .tensor(k.y())
           .pointer(k.ids()).tensor(k.table()).i64(k.y().rows()).i32(k.table().columns()).i32(k.table().rows()).run();
       case Embedding.Backward k -> {
         if (!k.dtable().wanted()) return;
         var table = k.dtable().tensor();
         if (!k.dtable().add()) run(l, new Move.Fill(table, 0));
-        l.of("embedding", "embedding_backward").grid(k.dy().rows(), (table.columns() + 2047) / 2048, 1).tensor(table).tensor(k.dy()).pointer(k.ids())
+        l.of("embedding", "embedding_backward").grid(k.dy().rows(), (table.columns() + 2047) / 2048, 1).tensor(table)
+            .tensor(k.dy()).pointer(k.ids())
             .i32(k.dy().rows()).i32(table.columns()).i32(table.rows()).run();
       }
 
@@ -124,7 +128,8 @@ final class CudaDispatch {
       case AdamW.Step k -> {
         double correction1 = 1 - Math.pow(k.beta1(), k.step());
         double correction2 = 1 - Math.pow(k.beta2(), k.step());
-        l.of("update", "adamw_step").over(eighths(k.w().elements())).tensor(k.w()).pointer(k.master()).pointer(k.m()).pointer(k.v())
+        l.of("update", "adamw_step").over(eighths(k.w().elements())).tensor(k.w()).pointer(k.master()).pointer(k.m())
+            .pointer(k.v())
             .pointer(k.grad()).pointer(k.clip()).i64(k.w().elements()).f32((float) (1 - (double) k.lr() * k.decay()))
             .f32(k.beta1()).f32((float) (1 - (double) k.beta1())).f32(k.beta2()).f32((float) (1 - (double) k.beta2()))
             .f32((float) (k.lr() / correction1)).f32((float) (1 / Math.sqrt(correction2))).f32(k.eps()).run();

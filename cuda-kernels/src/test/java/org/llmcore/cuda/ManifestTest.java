@@ -69,13 +69,16 @@ class ManifestTest {
     assertThat(lines).allMatch(l -> l.contains(" 0 bytes spill stores, 0 bytes spill loads"));
   }
 
-  /// Registers a thread may use, so that enough blocks share a multiprocessor's 65,536: for attention as many as the shared memory allows,
+  /// Registers a thread may use, so that enough blocks share a multiprocessor's 65,536: for attention as many as the shared
+  /// memory allows,
   /// for kernels bound by memory 1024 threads, whose 16-byte loads are what its bandwidth needs in flight.
   @Test
   void kernelsLeaveRegistersForTheBlocksTheyNeed() throws IOException {
     var limits = Map.ofEntries(Map.entry("attention_forward_mma", blocks(2)), Map.entry("attention_backward_q_mma", blocks(2)),
-        Map.entry("attention_backward_kv_mma", blocks(2)), Map.entry("attention_pages_mma", blocks(3)), Map.entry("attention_pages_wide_mma", blocks(2)),
-        Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm", 64), Map.entry("rope", 64),
+        Map.entry("attention_backward_kv_mma", blocks(2)), Map.entry("attention_pages_mma", blocks(3)),
+        Map.entry("attention_pages_wide_mma", blocks(2)),
+        Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm", 64),
+        Map.entry("rope", 64),
         Map.entry("swiglu", 64), Map.entry("embedding", 64), Map.entry("cross_entropy", 64), Map.entry("adamw", 64));
     var pattern = Pattern.compile("\\S+ \\S+ llm_(\\w+) .* (\\d+) registers.*");
     int checked = 0;

@@ -84,12 +84,14 @@ class NeighboursTest {
       starts[others + 1] = others + n;
       lengths[others] = to;
       var o = region.carve(DType.BF16, queries.shape());
-      device.run(new Attention.Decode(o, queries, keys, values, ints(blocks).reshape(others + 1, pages), ints(starts), ints(lengths), 0.25f));
+      device.run(new Attention.Decode(o, queries, keys, values, ints(blocks).reshape(others + 1, pages), ints(starts),
+          ints(lengths), 0.25f));
       return rows(o, others, others + n);
     }
   }
 
-  /// Alone the context is split over blocks; among 150 sequences it is not; a chunk of 40 shares its keys between 32 pairs of a block.
+  /// Alone the context is split over blocks; among 150 sequences it is not; a chunk of 40 shares its keys between 32 pairs of a
+  /// block.
   @Test
   void aQueryOverPagesHasTheSameBitsAloneInAChunkAndInACrowd() {
     var cache = new Cache();
@@ -125,7 +127,8 @@ class NeighboursTest {
     var starts = before == 0 ? ints(0, n) : ints(0, before, before + n, t);
     var gradients = new Tensor[] {region.carve(dtype, q.shape()), region.carve(dtype, k.shape()), region.carve(dtype, v.shape())};
     device.run(new Attention.Forward(o, lse, q, k, v, starts, 0.25f, true));
-    device.run(new Attention.Backward(Sink.write(gradients[0]), Sink.write(gradients[1]), Sink.write(gradients[2]), dout, o, lse, q, k, v,
+    device.run(new Attention.Backward(Sink.write(gradients[0]), Sink.write(gradients[1]), Sink.write(gradients[2]), dout, o, lse,
+        q, k, v,
         starts, 0.25f, true));
     var out = new float[5][];
     var all = new Tensor[] {o, lse, gradients[0], gradients[1], gradients[2]};
