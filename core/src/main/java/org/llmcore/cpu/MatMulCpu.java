@@ -46,7 +46,7 @@ final class MatMulCpu {
     long a = floats(lanes, workers, c.a(), c.k(), shared);
     if (few) {
       var stream = StreamGemm.of(lanes, c, a).<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, a)::run);
-      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, DotGemm.BREADTH), stream);
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, StreamGemm.breadth(n, workers.count())), stream);
     } else {
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);

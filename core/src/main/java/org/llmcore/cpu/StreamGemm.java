@@ -10,6 +10,8 @@ import org.llmcore.tensor.DType;
 /// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
 /// `DotGemm`, which does what this does not (`of`).
 final class StreamGemm {
+  private static final int SHORT = DotGemm.BREADTH;
+  private static final int LONG = 4 * SHORT; // from here on, streams are as fast as they get
   private static final int AHEAD = 2048; // bytes to fetch ahead in every stream
 
   /// Functions by form, written at first use; they live as long as the process.
@@ -41,6 +43,11 @@ final class StreamGemm {
       case Nf4Right f -> Nf4Stream.handles(f) ? Optional.of(new Nf4Stream(f.nested())) : Optional.empty();
       case BlocksRight q -> Optional.of(q.w().type().weights() == BlockType.Q4_K.weights() ? new SuperBlockStream(q.w().type()) : new BlockStream(q.w().type()));
     };
+  }
+
+  /// Columns of a block: two blocks for each worker, if they are not too short for streams to come up to speed.
+  static int breadth(int n, int workers) {
+    return Math.clamp(n / (2 * workers), SHORT, LONG) / 4 * 4;
   }
 
   /// One block, into f32 memory whose rows are `pitch` bytes apart.
