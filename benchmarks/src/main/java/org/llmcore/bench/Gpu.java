@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.Consumer;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -12,8 +13,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.cuda.GpuClock;
+import org.llmcore.cuda.VendorBlas;
 import org.llmcore.flags.Flags;
 import org.llmcore.op.Device;
+import org.llmcore.op.MatMul;
 
 /// Times a GPU by its own clock, one JSON line per figure, within a budget of seconds: what a machine that is lent by the minute
 /// needs. JMH (`CudaBenchmark`) measures the same cases with forks and warm-ups.
@@ -97,6 +100,7 @@ public final class Gpu {
 
   private void kernels() {
     var cases = GpuCase.of(size);
+    var blas = vendor();
     for (int i = 0; i < cases.size() && !over(); i++) {
       var c = cases.get(i);
       try (var region = device.growing("case"); var noise = new Noise(device)) {
@@ -107,9 +111,27 @@ public final class Gpu {
         if (c.flops() > 0) line.put("tflops", c.flops() / micros / 1e6);
         line.put("gb_per_second", c.bytes() / micros / 1e3);
         print(line);
+        if (blas.isPresent() && kernel instanceof MatMul.Product p && blas.get().takes(p)) {
+          double theirs = median(() -> blas.get().run(p), (end - System.nanoTime()) / 1e3 / (cases.size() - i));
+          var other = line("vendor", c.name(), theirs);
+          other.put("library", blas.get().name());
+          other.put("tflops", c.flops() / theirs / 1e6);
+          print(other);
+        }
       } catch (RuntimeException e) {
         failed("kernel", c.name(), e);
       }
+    }
+    blas.ifPresent(VendorBlas::close);
+  }
+
+  /// The vendor's library, where it is: CUDA_BLAS names its file or folder.
+  private Optional<VendorBlas> vendor() {
+    try {
+      return Optional.of(clock.blas(Optional.ofNullable(System.getenv("CUDA_BLAS"))));
+    } catch (InvalidInput e) {
+      System.err.println("left out: " + e.getMessage());
+      return Optional.empty();
     }
   }
 
