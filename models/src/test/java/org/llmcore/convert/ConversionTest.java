@@ -206,7 +206,7 @@ class ConversionTest {
     var source = made();
     var target = Files.createDirectory(folder.resolve("packed"));
     var config = LlamaConfig.read(source.resolve("config.json"));
-    var gptq = new GptqConfig(bits, 64, symmetric, false, false, GptqConfig.Version.V2, false, 0.01);
+    var gptq = new GptqConfig(bits, 64, symmetric, false, false, GptqConfig.Version.V2, java.util.Map.of(), 0.01);
     var items = new java.util.ArrayList<Safetensors.Item>();
     try (var files = ModelFiles.open(source)) {
       for (var e : files.entries().values()) {

@@ -152,7 +152,7 @@ class TrainingRunTest {
     var t = recipe.training();
     return new Recipe(
         new Recipe.Pretrained(new Recipe.Source(base.toString()), Recipe.Precision.F32), Optional.empty(),
-        new Recipe.LowRank(4, 8, 0, new Recipe.AllLinear(), false, false), recipe.data(),
+        new Recipe.LowRank(4, 8, 0, new Recipe.AllLinear(), false), recipe.data(),
         new Recipe.Training(1, t.maxSteps(), 8, 8, learningRate, LrSchedule.Kind.CONSTANT, 0, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false),
         new Recipe.Evaluation(1, Recipe.Task.LOSS, 50, patience), recipe.checkpoints(), recipe.output());
   }
