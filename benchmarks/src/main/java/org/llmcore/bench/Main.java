@@ -51,7 +51,8 @@ public final class Main {
     double memory = lines.stream().anyMatch(Main::streams) ? Bandwidth.median(Flags.threads()) : 0;
     for (var h : lines) {
       System.out.printf("%-60s %10.1f %s %10.1f %s", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
-      System.out.printf(streams(h) ? ", %.0f %% of the %.1f GB/s that memory gives%n" : "%n", 100 * h.rate() / memory, memory);
+      if (streams(h)) System.out.printf(", %.0f %% of the %.1f GB/s that memory gives", 100 * h.rate() / memory, memory);
+      System.out.println();
     }
   }
 
