@@ -20,8 +20,11 @@ for f in $src/*.cu $src/*.cuh; do echo "source $(basename "$f") $(sha256sum < "$
 
 # report FILE ARCH < output of nvcc: one line per kernel
 report() {
-  sed -n -e "s/.*Compiling entry function '\([^']*\)' for.*/\1/p" -e 's/^ *\([0-9]* bytes stack frame, .*\)/\1/p' -e 's/.*: Used \(.*\)/\1/p' | paste -d' ' - - - |
-    sed -e "s/^/$1 $2 /"
+  awk -v where="$1 $2" '
+    /Compiling entry function/ { split($0, part, "\047"); kernel = part[2] }
+    /Function properties for/ { of = $NF } # also of functions that a kernel calls: a spill there fails the build by -warn-spills
+    /bytes stack frame/ && of == kernel { sub(/^ */, ""); stack = $0 }
+    /: Used/ { sub(/.*: Used /, ""); print where, kernel, stack, $0 }'
 }
 for f in $src/*.cu; do
   k=$(basename "$f" .cu); images=; have=
