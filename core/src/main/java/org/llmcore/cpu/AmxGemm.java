@@ -87,7 +87,7 @@ final class AmxGemm {
     job.set(AmxPacks.M, rows);
     job.set(AmxPacks.STEPS, steps);
     job.set(AmxPacks.MASK, k % AmxTiles.TERMS == 0 ? 0xffff_ffffL : (1L << k % AmxTiles.TERMS) - 1);
-    call(ROWS, job.at(scratch.floats(AmxPacks.JOB / 4)));
+    GemmCode.call(ROWS, job.at(scratch.floats(AmxPacks.JOB / 4)));
   }
 
   private void block(Block block, long left, long y, long pitch, Scratch scratch) {
@@ -117,7 +117,7 @@ final class AmxGemm {
       job.set(AmxTiles.A_PANELS, (rows + PANEL - 1) / PANEL);
       job.set(AmxTiles.M, rows);
       job.set(AmxTiles.Y, y + row * pitch);
-      call(TILES, job.at(at));
+      GemmCode.call(TILES, job.at(at));
     }
   }
 
@@ -136,7 +136,7 @@ final class AmxGemm {
       job.set(AmxPacks.TO, to);
       job.set(AmxPacks.M, k);
       job.set(AmxPacks.MASK, (1 << width) - 1);
-      call(PAIRS, job.at(scratch.floats(AmxPacks.JOB / 4)));
+      GemmCode.call(PAIRS, job.at(scratch.floats(AmxPacks.JOB / 4)));
       return;
     }
     int pairs = k / 2;
@@ -155,14 +155,6 @@ final class AmxGemm {
 
   private void clear(long address, long bytes) {
     Rows.fill(lanes, address, 0, Math.toIntExact(bytes / 4));
-  }
-
-  private static void call(MethodHandle code, long job) {
-    try {
-      long _ = (long) code.invokeExact(job);
-    } catch (Throwable t) {
-      throw new IllegalStateException("machine code of a matrix product failed", t);
-    }
   }
 
   private static long configuration() {

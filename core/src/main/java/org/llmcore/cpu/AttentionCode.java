@@ -2,8 +2,10 @@ package org.llmcore.cpu;
 
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
+import org.llmcore.cpu.code.Gpr;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Routines;
+import org.llmcore.cpu.code.Vec;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
@@ -109,7 +111,6 @@ final class AttentionCode {
     var exp = new ExpCode(c);
     var least = c.all(Float.NEGATIVE_INFINITY);
     var one = c.all(1f);
-    var sum = zmm(1);
     a.mov(RSI, R13);
     a.mov(RCX, R12);
     a.mov(SAVED_STATS, R15);
@@ -122,22 +123,7 @@ final class AttentionCode {
       c.load(zmm(2), RSI, DType.F32);
       a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
     } while (c.again());
-    c.largest(zmm(0), zmm(2));
-    a.vmovss(R15.at(0), xmm(0));
-    a.vbroadcastss(zmm(0), xmm(0));
-    a.vpxord(sum, sum, sum);
-    c.begin(RCX);
-    do {
-      c.load(zmm(2), RSI, DType.F32);
-      a.vsubps(zmm(2), zmm(2), zmm(0));
-      exp.of(zmm(3), zmm(2), zmm(4));
-      c.store(RSI, DType.F32, false, zmm(3), zmm(4));
-      a.vaddps(c.kept(sum), sum, zmm(3));
-    } while (c.again());
-    c.total(sum, zmm(2));
-    a.vmovss(R15.at(4), xmm(1));
-    a.vdivps(xmm(1), xmm(one.index()), xmm(1));
-    a.vmovss(R15.at(8), xmm(1));
+    exponentials(c, exp, RSI, RCX, one);
     a.add(R15, 16);
     a.add(RSI, RBX);
     a.add(RCX, GROWTH);
@@ -256,5 +242,27 @@ final class AttentionCode {
     a.dec(RCX);
     a.j(Condition.NOT_EQUAL, row);
     return c.end();
+  }
+
+  /// The n scores at `row` become exp(score − max), max being the largest lane of zmm0; to R15 go max, their sum and 1/sum. Overwrites
+  /// zmm0 … 4.
+  static void exponentials(Loop c, ExpCode exp, Gpr row, Gpr n, Vec one) {
+    var a = c.a;
+    c.largest(zmm(0), zmm(2));
+    a.vmovss(R15.at(0), xmm(0));
+    a.vbroadcastss(zmm(0), xmm(0));
+    a.vpxord(zmm(1), zmm(1), zmm(1)); // the sum
+    c.begin(n);
+    do {
+      c.load(zmm(2), row, DType.F32);
+      a.vsubps(zmm(2), zmm(2), zmm(0));
+      exp.of(zmm(3), zmm(2), zmm(4));
+      c.store(row, DType.F32, false, zmm(3), zmm(4));
+      a.vaddps(c.kept(zmm(1)), zmm(1), zmm(3));
+    } while (c.again());
+    c.total(zmm(1), zmm(2));
+    a.vmovss(R15.at(4), xmm(1));
+    a.vdivps(xmm(1), xmm(one.index()), xmm(1));
+    a.vmovss(R15.at(8), xmm(1));
   }
 }

@@ -162,7 +162,6 @@ final class AttentionSingleCode {
     var least = c.all(Float.NEGATIVE_INFINITY);
     var one = c.all(1f);
     var scale = c.all(argument(9));
-    var sum = zmm(1);
     a.mov(R12, argument(10));
     a.mov(RBX, argument(6));
     a.mov(R15, argument(11));
@@ -174,22 +173,7 @@ final class AttentionSingleCode {
       c.store(R12, DType.F32, false, zmm(2), zmm(3));
       a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
     } while (c.again());
-    c.largest(zmm(0), zmm(2));
-    a.vmovss(R15.at(0), xmm(0));
-    a.vbroadcastss(zmm(0), xmm(0));
-    a.vpxord(sum, sum, sum);
-    c.begin(RBX);
-    do {
-      c.load(zmm(2), R12, DType.F32);
-      a.vsubps(zmm(2), zmm(2), zmm(0));
-      exp.of(zmm(3), zmm(2), zmm(4));
-      c.store(R12, DType.F32, false, zmm(3), zmm(4));
-      a.vaddps(c.kept(sum), sum, zmm(3));
-    } while (c.again());
-    c.total(sum, zmm(2));
-    a.vmovss(R15.at(4), xmm(1));
-    a.vdivps(xmm(1), xmm(one.index()), xmm(1));
-    a.vmovss(R15.at(8), xmm(1));
+    AttentionCode.exponentials(c, exp, R12, RBX, one);
   }
 
   /// Registers 0 … w−1 += p[u] · value u over the page.

@@ -25,7 +25,8 @@ final class GemmCode {
     call(TREE, job);
   }
 
-  private static void call(MethodHandle code, long job) {
+  /// Runs a function of a product on its job.
+  static void call(MethodHandle code, long job) {
     try {
       long _ = (long) code.invokeExact(job);
     } catch (Throwable t) {

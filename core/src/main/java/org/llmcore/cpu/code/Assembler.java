@@ -38,11 +38,6 @@ public final class Assembler {
     distance(to);
   }
 
-  public void call(Label to) {
-    e.u8(0xe8);
-    distance(to);
-  }
-
   public void ret() {
     e.u8(0xc3);
   }
@@ -221,11 +216,6 @@ public final class Assembler {
     for (int i = registers.length - 1; i >= 0; i--) pop(registers[i]);
   }
 
-  /// Low half of the product a·d in d, without flags (BMI2): d = RDX · s.
-  public void mulx(Gpr high, Gpr low, Gpr s) {
-    e.vex(2, 3, 1, 0, 0xf6, high.ordinal(), low.ordinal(), s.ordinal());
-  }
-
   /// The lowest `bits` bits of s, the rest 0 (BMI2).
   public void bzhi(Gpr d, Gpr s, Gpr bits) {
     e.vex(2, 0, 1, 0, 0xf5, d.ordinal(), bits.ordinal(), s.ordinal());
@@ -247,14 +237,6 @@ public final class Assembler {
     e.general(false, 1, m, 0x0f, 0x18);
   }
 
-  public void prefetcht1(Mem m) {
-    e.general(false, 2, m, 0x0f, 0x18);
-  }
-
-  public void prefetchnta(Mem m) {
-    e.general(false, 0, m, 0x0f, 0x18);
-  }
-
   // ---- masks k1 … k7
 
   /// The lower 16 bits of s.
@@ -267,10 +249,6 @@ public final class Assembler {
     e.vex(1, 3, 0, 0, 0x92, k, 0, s.ordinal());
   }
 
-  public void kmovq(int k, Gpr s) {
-    e.vex(1, 3, 1, 0, 0x92, k, 0, s.ordinal());
-  }
-
   /// 16 bits of k into d; the rest of d becomes 0.
   public void kmovw(Gpr d, int k) {
     e.vex(1, 0, 0, 0, 0x93, d.ordinal(), 0, k);
@@ -279,10 +257,6 @@ public final class Assembler {
   /// 16 bits of memory into k.
   public void kmovw(int k, Mem s) {
     e.vex(1, 0, 0, 0, 0x90, k, 0, s);
-  }
-
-  public void knotw(int d, int s) {
-    e.vex(1, 0, 0, 0, 0x44, d, 0, s);
   }
 
   public void kunpckbw(int d, int high, int low) {
@@ -304,11 +278,6 @@ public final class Assembler {
     e.evex(1, 0, 0, 0x28, d, d.index(), 0, s.index());
   }
 
-  /// Past the caches; d must be aligned to the vector.
-  public void vmovntps(Mem d, Vec s) {
-    e.evex(1, 0, 0, 0x2b, s, s.index(), 0, d, s.bytes());
-  }
-
   /// One float into lane 0, the others 0.
   public void vmovss(Vec d, Mem s) {
     e.evex(1, 2, 0, 0x10, d, d.index(), 0, s, 4);
@@ -316,14 +285,6 @@ public final class Assembler {
 
   public void vmovss(Mem d, Vec s) {
     e.evex(1, 2, 0, 0x11, s, s.index(), 0, d, 4);
-  }
-
-  public void vmovdqu8(Vec d, Mem s) {
-    e.evex(1, 3, 0, 0x6f, d, d.index(), 0, s, d.bytes());
-  }
-
-  public void vmovdqu8(Mem d, Vec s) {
-    e.evex(1, 3, 0, 0x7f, s, s.index(), 0, d, s.bytes());
   }
 
   public void vmovdqu16(Vec d, Mem s) {
@@ -349,11 +310,6 @@ public final class Assembler {
 
   public void vpbroadcastq(Vec d, Gpr s) {
     e.evex(2, 1, 1, 0x7c, d, d.index(), 0, s.ordinal());
-  }
-
-  /// 128 bits of memory in every 128-bit lane.
-  public void vbroadcastf32x4(Vec d, Mem s) {
-    e.evex(2, 1, 0, 0x1a, d, d.index(), 0, s, 16);
   }
 
   // ---- arithmetic of floats
@@ -441,14 +397,6 @@ public final class Assembler {
     e.u8(predicate);
   }
 
-  public void vaddpd(Vec d, Vec a, Vec b) {
-    e.evex(1, 1, 1, 0x58, d, d.index(), a.index(), b.index());
-  }
-
-  public void vfmadd231pd(Vec d, Vec a, Vec b) {
-    e.evex(2, 1, 1, 0xb8, d, d.index(), a.index(), b.index());
-  }
-
   public void vdivpd(Vec d, Vec a, Vec b) {
     e.evex(1, 1, 1, 0x5e, d, d.index(), a.index(), b.index());
   }
@@ -472,20 +420,12 @@ public final class Assembler {
     e.evex(1, 1, 0, 0xfe, d, d.index(), a.index(), b, d.bytes());
   }
 
-  public void vpsubd(Vec d, Vec a, Vec b) {
-    e.evex(1, 1, 0, 0xfa, d, d.index(), a.index(), b.index());
-  }
-
   public void vpaddq(Vec d, Vec a, Vec b) {
     e.evex(1, 1, 1, 0xd4, d, d.index(), a.index(), b.index());
   }
 
   public void vpmullq(Vec d, Vec a, Vec b) {
     e.evex(2, 1, 1, 0x40, d, d.index(), a.index(), b.index());
-  }
-
-  public void vpmulld(Vec d, Vec a, Vec b) {
-    e.evex(2, 1, 0, 0x40, d, d.index(), a.index(), b.index());
   }
 
   public void vpandd(Vec d, Vec a, Vec b) {
@@ -528,21 +468,6 @@ public final class Assembler {
     e.u8(bits);
   }
 
-  public void vpsrad(Vec d, Vec s, int bits) {
-    e.evex(1, 1, 0, 0x72, d, 4, d.index(), s.index());
-    e.u8(bits);
-  }
-
-  public void vpsrlw(Vec d, Vec s, int bits) {
-    e.evex(1, 1, 0, 0x71, d, 2, d.index(), s.index());
-    e.u8(bits);
-  }
-
-  public void vpsllq(Vec d, Vec s, int bits) {
-    e.evex(1, 1, 1, 0x73, d, 6, d.index(), s.index());
-    e.u8(bits);
-  }
-
   public void vpsrlq(Vec d, Vec s, int bits) {
     e.evex(1, 1, 1, 0x73, d, 2, d.index(), s.index());
     e.u8(bits);
@@ -557,20 +482,6 @@ public final class Assembler {
   public void vpcmpuq(int k, Vec a, Vec b, int predicate) {
     e.evex(3, 1, 1, 0x1e, a, k, a.index(), b.index());
     e.u8(predicate);
-  }
-
-  /// k = lanes of 32 bits where a and b share a bit.
-  public void vptestmd(int k, Vec a, Vec b) {
-    e.evex(2, 1, 0, 0x27, a, k, a.index(), b.index());
-  }
-
-  /// 32-bit lanes d += Σ of four products of an unsigned byte of a and a signed byte of b (VNNI).
-  public void vpdpbusd(Vec d, Vec a, Vec b) {
-    e.evex(2, 1, 0, 0x50, d, d.index(), a.index(), b.index());
-  }
-
-  public void vpdpbusd(Vec d, Vec a, Mem b) {
-    e.evex(2, 1, 0, 0x50, d, d.index(), a.index(), b, d.bytes());
   }
 
   // ---- conversions
@@ -616,18 +527,8 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x13, d, d.index(), 0, s.index());
   }
 
-  /// f16 from f32, to nearest even.
-  public void vcvtps2ph(Mem d, Vec s) {
-    e.evex(3, 1, 0, 0x1d, s, s.index(), 0, d, s.bytes() / 2);
-    e.u8(0);
-  }
-
   public void vcvtdq2ps(Vec d, Vec s) {
     e.evex(1, 0, 0, 0x5b, d, d.index(), 0, s.index());
-  }
-
-  public void vcvtps2dq(Vec d, Vec s) {
-    e.evex(1, 1, 0, 0x5b, d, d.index(), 0, s.index());
   }
 
   /// f64 from the lower half's f32.
@@ -646,11 +547,6 @@ public final class Assembler {
   /// Lane 0 of s.
   public void vmovd(Gpr d, Vec s) {
     e.evex(1, 1, 0, 0x7e, s, s.index(), 0, d.ordinal());
-  }
-
-  /// bf16 of two vectors: of `high` in the upper half, of `low` in the lower. Denormals become 0.
-  public void vcvtne2ps2bf16(Vec d, Vec high, Vec low) {
-    e.evex(2, 3, 0, 0x72, d, d.index(), high.index(), low.index());
   }
 
   // ---- rearranging
@@ -702,11 +598,6 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x7f, d, d.index(), places.index(), b.index());
   }
 
-  /// Bytes within 128-bit lanes.
-  public void vpshufb(Vec d, Vec a, Vec places) {
-    e.evex(2, 1, 0, 0x00, d, d.index(), a.index(), places.index());
-  }
-
   /// 128-bit lane of a 512-bit register.
   public void vextractf32x4(Vec d, Vec s, int lane) {
     e.evex(3, 1, 0, 0x19, Vec.zmm(0), s.index(), 0, d.index());
@@ -721,18 +612,6 @@ public final class Assembler {
   public void vextractf64x4(Mem d, Vec s, int half) {
     e.evex(3, 1, 1, 0x1b, s, s.index(), 0, d, 32);
     e.u8(half);
-  }
-
-  /// a with 256 bits of b as its half.
-  public void vinsertf64x4(Vec d, Vec a, Vec b, int half) {
-    e.evex(3, 1, 1, 0x1a, d, d.index(), a.index(), b.index());
-    e.u8(half);
-  }
-
-  /// a with 128 bits of memory as one of its lanes.
-  public void vinsertf32x4(Vec d, Vec a, Mem b, int lane) {
-    e.evex(3, 1, 0, 0x18, d, d.index(), a.index(), b, 16);
-    e.u8(lane);
   }
 
   public void vzeroupper() {
@@ -773,8 +652,4 @@ public final class Assembler {
     e.vex(2, 2, 0, 0, 0x5c, d, b, a);
   }
 
-  /// i32 d[m,n] += Σ of four products of signed bytes.
-  public void tdpbssd(int d, int a, int b) {
-    e.vex(2, 3, 0, 0, 0x5e, d, b, a);
-  }
 }

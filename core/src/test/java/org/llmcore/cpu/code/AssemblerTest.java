@@ -71,21 +71,16 @@ class AssemblerTest {
           of("push rbx", a -> a.push(RBX)),
           of("push r12", a -> a.push(R12)),
           of("pop r12", a -> a.pop(R12)),
-          of("mulx r9, rax, rcx", a -> a.mulx(R9, RAX, RCX)),
           of("bzhi r10, r9, r11", a -> a.bzhi(R10, R9, R11)),
           of("cpuid", Assembler::cpuid),
           of("xgetbv", Assembler::xgetbv),
           of("ret", Assembler::ret),
           of("prefetcht0 [rsi+256]", a -> a.prefetcht0(RSI.at(256))),
-          of("prefetcht1 [r9]", a -> a.prefetcht1(R9.at(0))),
-          of("prefetchnta [rax+rcx]", a -> a.prefetchnta(RAX.at(RCX, 1, 0))),
           of("kmovw k1, eax", a -> a.kmovw(1, RAX)),
           of("kmovd k2, r9d", a -> a.kmovd(2, R9)),
-          of("kmovq k3, rcx", a -> a.kmovq(3, RCX)),
           of("kmovw edx, k1", a -> a.kmovw(RDX, 1)),
           of("kmovw k4, [r8+r9+6]", a -> a.kmovw(4, R8.at(R9, 1, 6))),
           of("kmovw k5, [r8+2]", a -> a.kmovw(5, R8.at(2))),
-          of("knotw k2, k1", a -> a.knotw(2, 1)),
           of("kunpckbw k3, k2, k1", a -> a.kunpckbw(3, 2, 1)),
           of("vmovups zmm1, [rsi]", a -> a.vmovups(zmm(1), RSI.at(0))),
           of("vmovups zmm17{k1}{z}, [r9+64]", a -> a.vmovups(zmm(17).zero(1), R9.at(64))),
@@ -94,18 +89,14 @@ class AssemblerTest {
           of("{evex} vmovups ymm4, [rdx+32]", a -> a.vmovups(ymm(4), RDX.at(32))),
           of("{evex} vmovups [rdx], xmm4", a -> a.vmovups(RDX.at(0), xmm(4))),
           of("vmovaps zmm12, zmm25", a -> a.vmovaps(zmm(12), zmm(25))),
-          of("vmovntps [rax], zmm9", a -> a.vmovntps(RAX.at(0), zmm(9))),
           of("{evex} vmovss xmm7, dword ptr [rdi+8]", a -> a.vmovss(xmm(7), RDI.at(8))),
           of("{evex} vmovss dword ptr [rdi+12], xmm7", a -> a.vmovss(RDI.at(12), xmm(7))),
-          of("vmovdqu8 zmm2{k1}{z}, [rsi+64]", a -> a.vmovdqu8(zmm(2).zero(1), RSI.at(64))),
-          of("vmovdqu8 [rsi]{k1}, zmm2", a -> a.vmovdqu8(RSI.at(0), zmm(2).keep(1))),
           of("vmovdqu16 ymm5{k1}{z}, [rsi+32]", a -> a.vmovdqu16(ymm(5).zero(1), RSI.at(32))),
           of("vmovdqu16 [rsi]{k1}, ymm5", a -> a.vmovdqu16(RSI.at(0), ymm(5).keep(1))),
           of("vbroadcastss zmm31, [r8+20]", a -> a.vbroadcastss(zmm(31), R8.at(20))),
           of("vbroadcastss zmm8, xmm20", a -> a.vbroadcastss(zmm(8), xmm(20))),
           of("vpbroadcastd zmm6, r10d", a -> a.vpbroadcastd(zmm(6), R10)),
           of("vpbroadcastq zmm6, rcx", a -> a.vpbroadcastq(zmm(6), RCX)),
-          of("vbroadcastf32x4 zmm6, [rcx+16]", a -> a.vbroadcastf32x4(zmm(6), RCX.at(16))),
           of("vaddps zmm1, zmm2, zmm3", a -> a.vaddps(zmm(1), zmm(2), zmm(3))),
           of("vaddps zmm1, zmm18, [rsi+64]", a -> a.vaddps(zmm(1), zmm(18), RSI.at(64))),
           of("vsubps zmm1, zmm2, zmm19", a -> a.vsubps(zmm(1), zmm(2), zmm(19))),
@@ -127,17 +118,13 @@ class AssemblerTest {
           of("vfmsub231ps zmm16, zmm28, zmm3", a -> a.vfmsub231ps(zmm(16), zmm(28), zmm(3))),
           of("vfmsub231ps zmm16, zmm28, dword ptr [rdi+260]{1to16}", a -> a.vfmsub231ps(zmm(16), zmm(28), RDI.at(260).all())),
           of("vcmpps k2, zmm4, zmm5, 1", a -> a.vcmpps(2, zmm(4), zmm(5), 1)),
-          of("vaddpd zmm1, zmm2, zmm3", a -> a.vaddpd(zmm(1), zmm(2), zmm(3))),
-          of("vfmadd231pd zmm1, zmm2, zmm3", a -> a.vfmadd231pd(zmm(1), zmm(2), zmm(3))),
           of("{evex} vdivpd xmm1, xmm2, xmm3", a -> a.vdivpd(xmm(1), xmm(2), xmm(3))),
           of("{evex} vsqrtpd xmm1, xmm2", a -> a.vsqrtpd(xmm(1), xmm(2))),
           of("vscalefps zmm1, zmm2, zmm3", a -> a.vscalefps(zmm(1), zmm(2), zmm(3))),
           of("vpaddd zmm1, zmm22, zmm3", a -> a.vpaddd(zmm(1), zmm(22), zmm(3))),
           of("vpaddd zmm1, zmm2, dword ptr [rdi+4]{1to16}", a -> a.vpaddd(zmm(1), zmm(2), RDI.at(4).all())),
-          of("vpsubd zmm1, zmm2, zmm3", a -> a.vpsubd(zmm(1), zmm(2), zmm(3))),
           of("vpaddq zmm1, zmm2, zmm3", a -> a.vpaddq(zmm(1), zmm(2), zmm(3))),
           of("vpmullq zmm1, zmm2, zmm3", a -> a.vpmullq(zmm(1), zmm(2), zmm(3))),
-          of("vpmulld zmm1, zmm2, zmm3", a -> a.vpmulld(zmm(1), zmm(2), zmm(3))),
           of("vpandd zmm1, zmm2, zmm3", a -> a.vpandd(zmm(1), zmm(2), zmm(3))),
           of("vpandd zmm1, zmm2, [rsi]", a -> a.vpandd(zmm(1), zmm(2), RSI.at(0))),
           of("vpord zmm1, zmm2, zmm3", a -> a.vpord(zmm(1), zmm(2), zmm(3))),
@@ -147,15 +134,9 @@ class AssemblerTest {
           of("vpternlogd zmm1, zmm2, zmm3, 0xca", a -> a.vpternlogd(zmm(1), zmm(2), zmm(3), 0xca)),
           of("vpslld zmm1, zmm18, 16", a -> a.vpslld(zmm(1), zmm(18), 16)),
           of("vpsrld zmm20, zmm2, 4", a -> a.vpsrld(zmm(20), zmm(2), 4)),
-          of("vpsrad zmm1, zmm2, 1", a -> a.vpsrad(zmm(1), zmm(2), 1)),
-          of("vpsrlw zmm1, zmm2, 4", a -> a.vpsrlw(zmm(1), zmm(2), 4)),
-          of("vpsllq zmm1, zmm2, 13", a -> a.vpsllq(zmm(1), zmm(2), 13)),
           of("vpsrlq zmm1, zmm2, 30", a -> a.vpsrlq(zmm(1), zmm(2), 30)),
           of("vpsrlvd zmm1, zmm2, zmm3", a -> a.vpsrlvd(zmm(1), zmm(2), zmm(3))),
           of("vpcmpuq k1, zmm2, zmm3, 5", a -> a.vpcmpuq(1, zmm(2), zmm(3), 5)),
-          of("vptestmd k1, zmm2, zmm3", a -> a.vptestmd(1, zmm(2), zmm(3))),
-          of("vpdpbusd zmm1, zmm2, zmm3", a -> a.vpdpbusd(zmm(1), zmm(2), zmm(3))),
-          of("vpdpbusd zmm1, zmm2, [rsi+64]", a -> a.vpdpbusd(zmm(1), zmm(2), RSI.at(64))),
           of("vpmovzxwd zmm1, [rsi+32]", a -> a.vpmovzxwd(zmm(1), RSI.at(32))),
           of("vpmovzxwd zmm1{k1}{z}, [rsi+2]", a -> a.vpmovzxwd(zmm(1).zero(1), RSI.at(2))),
           of("vpmovzxwd zmm1, ymm2", a -> a.vpmovzxwd(zmm(1), ymm(2))),
@@ -166,14 +147,11 @@ class AssemblerTest {
           of("vpmovdw [rsi+32]{k1}, zmm2", a -> a.vpmovdw(RSI.at(32), zmm(2).keep(1))),
           of("vcvtph2ps zmm1, [rsi+32]", a -> a.vcvtph2ps(zmm(1), RSI.at(32))),
           of("vcvtph2ps zmm1, ymm2", a -> a.vcvtph2ps(zmm(1), ymm(2))),
-          of("vcvtps2ph [rsi+32]{k1}, zmm2, 0", a -> a.vcvtps2ph(RSI.at(32), zmm(2).keep(1))),
           of("vcvtdq2ps zmm1, zmm2", a -> a.vcvtdq2ps(zmm(1), zmm(2))),
-          of("vcvtps2dq zmm1, zmm2", a -> a.vcvtps2dq(zmm(1), zmm(2))),
           of("vcvtps2pd zmm1, [rsi+32]", a -> a.vcvtps2pd(zmm(1), RSI.at(32))),
           of("{evex} vcvtps2pd xmm1, xmm2", a -> a.vcvtps2pd(xmm(1), xmm(2))),
           of("{evex} vcvtpd2ps xmm1, xmm2", a -> a.vcvtpd2ps(xmm(1), xmm(2))),
           of("{evex} vmovd r9d, xmm3", a -> a.vmovd(R9, xmm(3))),
-          of("vcvtne2ps2bf16 zmm1, zmm2, zmm3", a -> a.vcvtne2ps2bf16(zmm(1), zmm(2), zmm(3))),
           of("vunpcklps zmm1, zmm2, zmm23", a -> a.vunpcklps(zmm(1), zmm(2), zmm(23))),
           of("vunpckhps zmm1, zmm2, zmm3", a -> a.vunpckhps(zmm(1), zmm(2), zmm(3))),
           of("vunpcklpd zmm1, zmm2, zmm3", a -> a.vunpcklpd(zmm(1), zmm(2), zmm(3))),
@@ -184,12 +162,9 @@ class AssemblerTest {
           of("vpermps zmm1, zmm2, [rdi+64]", a -> a.vpermps(zmm(1), zmm(2), RDI.at(64))),
           of("vpermi2ps zmm1, zmm2, zmm3", a -> a.vpermi2ps(zmm(1), zmm(2), zmm(3))),
           of("vpermt2ps zmm1, zmm2, zmm3", a -> a.vpermt2ps(zmm(1), zmm(2), zmm(3))),
-          of("vpshufb zmm1, zmm2, zmm3", a -> a.vpshufb(zmm(1), zmm(2), zmm(3))),
           of("vextractf32x4 xmm1, zmm2, 3", a -> a.vextractf32x4(xmm(1), zmm(2), 3)),
           of("vextractf64x4 ymm17, zmm2, 1", a -> a.vextractf64x4(ymm(17), zmm(2), 1)),
           of("vextractf64x4 [rsi+32], zmm2, 1", a -> a.vextractf64x4(RSI.at(32), zmm(2), 1)),
-          of("vinsertf64x4 zmm1, zmm2, ymm19, 1", a -> a.vinsertf64x4(zmm(1), zmm(2), ymm(19), 1)),
-          of("vinsertf32x4 zmm1, zmm2, [rsi+16], 2", a -> a.vinsertf32x4(zmm(1), zmm(2), RSI.at(16), 2)),
           of("vzeroupper", Assembler::vzeroupper),
           of("ldtilecfg [rdi]", a -> a.ldtilecfg(RDI.at(0))),
           of("ldtilecfg [r9+64]", a -> a.ldtilecfg(R9.at(64))),
@@ -198,8 +173,7 @@ class AssemblerTest {
           of("tileloadd tmm4, [rsi+rax*1+1024]", a -> a.tileloadd(4, RSI.at(RAX, 1, 1024))),
           of("tileloaddt1 tmm5, [r8+r9*1]", a -> a.tileloaddt1(5, R8.at(R9, 1, 0))),
           of("tilestored [r11+rax*1+64], tmm2", a -> a.tilestored(R11.at(RAX, 1, 64), 2)),
-          of("tdpbf16ps tmm1, tmm4, tmm7", a -> a.tdpbf16ps(1, 4, 7)),
-          of("tdpbssd tmm0, tmm5, tmm6", a -> a.tdpbssd(0, 5, 6)));
+          of("tdpbf16ps tmm1, tmm4, tmm7", a -> a.tdpbf16ps(1, 4, 7)));
 
   private static String record(List<Case> cases) {
     return cases.stream()
@@ -238,7 +212,7 @@ class AssemblerTest {
   @Test
   void everyPublicInstructionIsAmongTheCases() {
     var covered = CASES.stream().map(c -> c.text.replace("{evex} ", "").split("[ ,]")[0]).map(AssemblerTest::method).collect(Collectors.toSet());
-    var elsewhere = java.util.Set.of("bytes", "here", "bind", "jmp", "j", "call", "mov32", "movzx8", "movzx16");
+    var elsewhere = java.util.Set.of("bytes", "here", "bind", "jmp", "j", "mov32", "movzx8", "movzx16");
     for (var m : Assembler.class.getDeclaredMethods()) {
       if (java.lang.reflect.Modifier.isPublic(m.getModifiers()) && !elsewhere.contains(m.getName())) {
         assertThat(covered).as(m.getName()).contains(m.getName());
@@ -253,19 +227,15 @@ class AssemblerTest {
   @Test
   void jumpsReachLabelsBeforeAndBehindThem() throws Throwable {
     assumeTrue(MachineCode.allowed(), "needs Linux on x86-64");
-    var a = new Assembler(); // the sum 1 + … + n, by a loop and a call
-    var body = new Label();
+    var a = new Assembler(); // the sum 1 + … + n
     var done = new Label();
     a.mov(RAX, 0);
     var loop = a.here();
     a.test(RDI, RDI);
     a.j(Condition.EQUAL, done);
-    a.call(body);
-    a.jmp(loop);
-    a.bind(body);
     a.add(RAX, RDI);
     a.dec(RDI);
-    a.ret();
+    a.jmp(loop);
     a.bind(done);
     a.ret();
     assertThat((long) MachineCode.function(a, 1).invokeExact(100L)).isEqualTo(5050);
