@@ -15,6 +15,9 @@ import org.llmcore.tensor.Memory;
 /// | b       | packed once            | if several blocks above each other want it and it is small                                 |
 /// | b       | packed by each block   | else                                                                                      |
 ///
+/// Two bf16 matrices may be multiplied without becoming f32 (`pairs`): then a term, in this class, is a pair of terms, as wide as an
+/// f32, and a sum is a chain over them (`GemmTiles`). It begins in y, so that rule 2 holds for all splits into even numbers of rows.
+///
 /// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
 /// of a in the first; between cuts it rests in y, which is exact.
 final class Avx512Gemm {
@@ -40,6 +43,7 @@ final class Avx512Gemm {
   private final int m;
   private final int n;
   private final int k;
+  private final boolean pairs;
   private final boolean tree;
   private final boolean direct;
   private final int depth; // terms of a cut
@@ -49,21 +53,39 @@ final class Avx512Gemm {
   private long left; // packed a
   private long right; // packed b, 0 if blocks pack their own
 
-  Avx512Gemm(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
+  private Avx512Gemm(Lanes lanes, Workers workers, Gemm c, Scratch shared, boolean pairs) {
     this.lanes = lanes;
     this.workers = workers;
     this.c = c;
     this.shared = shared;
     m = c.m();
     n = c.n();
-    k = c.k();
-    tree = !c.ta() && c.tb();
-    direct = c.a().dtype() == DType.F32 && (tree ? k <= DIRECT : c.alpha() == 1) && (!c.ta() || strided());
+    this.pairs = pairs;
+    k = pairs ? (c.k() + 1) / 2 : c.k();
+    tree = !pairs && !c.ta() && c.tb();
+    direct = pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree ? k <= DIRECT : c.alpha() == 1) && (!c.ta() || strided());
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
     for (int t = 0; t < LEAVES; t++) first[t + 1] = first[t] + k / LEAVES + (partial(t) < k % LEAVES ? 1 : 0);
     tiles = tiles();
     terms = terms(k, TERM);
+  }
+
+  /// A product in the orders that `MatMul` fixes.
+  static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
+    new Avx512Gemm(lanes, workers, c, shared, false).run();
+  }
+
+  /// A product that `takesPairs`.
+  static void pairs(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
+    new Avx512Gemm(lanes, workers, c, shared, true).run();
+  }
+
+  /// Whether this is a product of two bf16 matrices whose terms come in pairs: unless they lie below each other in both, their number
+  /// must be even.
+  static boolean takesPairs(Gemm c) {
+    return c.k() > 0 && c.alpha() == 1 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d && d.t().dtype() == DType.BF16
+        && (c.k() % 2 == 0 || c.ta() && !c.tb());
   }
 
   /// Whether a transposed a, six floats a term, is better read with its stride than packed: if a few panels of b meet it, and its rows
@@ -77,7 +99,7 @@ final class Avx512Gemm {
     return Integer.reverse(t) >>> 28;
   }
 
-  void run() {
+  private void run() {
     long perRow = (long) GemmTiles.PITCH * k / ROWS + 1;
     if (direct || (long) c.batch() * m * perRow <= MOST_A) {
       slab(0, c.batch(), 0, m);
@@ -166,6 +188,7 @@ final class Avx512Gemm {
       job.set(GemmTiles.TERMS, terms);
       job.set(GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
       if (tree) GemmCode.tree(job.at(at));
+      else if (pairs) GemmCode.pairs(job.at(at));
       else GemmCode.chain(job.at(at));
     }
   }
@@ -232,22 +255,22 @@ final class Avx512Gemm {
       packs.rows(job.at(at));
       return;
     }
-    long from = a.address() + size * ((long) batch * k * m + row);
+    long from = a.address() + size * ((long) batch * c.k() * m + row);
     int whole = rows - rows % ROWS;
     job.set(GemmPacks.FROM, from);
     job.set(GemmPacks.FROM_PITCH, (long) size * m);
-    job.set(GemmPacks.COUNT, k);
+    job.set(GemmPacks.COUNT, c.k());
     if (whole > 0) {
       job.set(GemmPacks.M, whole / ROWS);
       job.set(GemmPacks.REST_MASK, (1 << ROWS) - 1);
-      packs.columns(job.at(at));
+      packs.columns(job.at(at), pairs);
     }
     if (whole < rows) {
       job.set(GemmPacks.FROM, from + (long) size * whole);
       job.set(GemmPacks.TO, to + TERM * (whole / ROWS) * k);
       job.set(GemmPacks.M, 1);
       job.set(GemmPacks.REST_MASK, (1 << rows - whole) - 1);
-      packs.columns(job.at(at));
+      packs.columns(job.at(at), pairs);
     }
   }
 
@@ -275,6 +298,7 @@ final class Avx512Gemm {
       int width = Math.min(COLUMNS, columns - col);
       long panel = to + 4L * col * terms;
       if (c.tb()) turned(at, batch, column + col, width, from, terms, panel, scratch);
+      else if (pairs) linePairs(at, batch, column + col, width, from, terms, panel);
       else lines(at, batch, column + col, width, from, terms, panel, scratch);
     }
   }
@@ -308,14 +332,25 @@ final class Avx512Gemm {
     }
   }
 
+  private void linePairs(long at, int batch, int column, int width, int from, int terms, long panel) {
+    var b = ((Right.Dense) c.b()).t();
+    var job = Job.ofBytes(GemmPacks.JOB);
+    job.set(GemmPacks.REST_MASK, mask(width));
+    job.set(GemmPacks.FROM, b.address() + 2 * (((long) batch * c.k() + 2L * from) * n + column));
+    job.set(GemmPacks.FROM_PITCH, 2L * n);
+    job.set(GemmPacks.TO, panel);
+    job.set(GemmPacks.COUNT, Math.min(2 * terms, c.k() - 2 * from));
+    GemmCode.packs(DType.BF16).linePairs(job.at(at), vectors(width));
+  }
+
   /// Sets where rows of b are read: `rows` of `length` elements from element `first` on, `pitch` apart. What is not a tensor is
   /// decoded to f32 staging.
   private DType source(Job job, long first, long pitch, int rows, int length, long staging) {
     if (c.b() instanceof Right.Dense d) {
-      int size = d.t().dtype().bytes();
-      job.set(GemmPacks.FROM, d.t().address() + size * first);
-      job.set(GemmPacks.FROM_PITCH, size * pitch);
-      return d.t().dtype();
+      var dtype = pairs ? DType.F32 : d.t().dtype(); // a pair is moved as if it were one
+      job.set(GemmPacks.FROM, d.t().address() + dtype.bytes() * first);
+      job.set(GemmPacks.FROM_PITCH, dtype.bytes() * pitch);
+      return dtype;
     }
     for (int r = 0; r < rows; r++) {
       long at = staging + 4L * r * length;

@@ -57,6 +57,7 @@ public final class CpuDevice implements HostDevice {
           case SCALAR -> "scalar";
           case VECTOR -> "vector " + 32 * Lanes.N + " bit";
           case AVX512 -> "avx512";
+          case AVX512BF16 -> "avx512 + bf16";
           case AMX -> "avx512 + amx";
         };
     return "cpu " + tier + ", " + workers.count() + (workers.count() == 1 ? " worker" : " workers");

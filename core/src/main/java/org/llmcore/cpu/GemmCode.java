@@ -11,6 +11,7 @@ import org.llmcore.tensor.DType;
 /// The functions of `GemmTiles` and `GemmPacks`, made on first use. Each takes the address of its job.
 final class GemmCode {
   private static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(), 1);
+  private static final MethodHandle PAIRS = MachineCode.function(GemmTiles.pairs(), 1);
   private static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(), 1);
 
   private GemmCode() {}
@@ -18,6 +19,11 @@ final class GemmCode {
   /// A block of y by rule 2.
   static void chain(long job) {
     call(CHAIN, job);
+  }
+
+  /// A block of y from pairs of bf16.
+  static void pairs(long job) {
+    call(PAIRS, job);
   }
 
   /// A block of y by rule 3.
@@ -63,6 +69,8 @@ final class GemmCode {
     private final MethodHandle turned;
     private final MethodHandle turnedEdge;
     private final MethodHandle[] lines = new MethodHandle[GemmTiles.VECTORS];
+    private final MethodHandle columnPairs; // of bf16 only
+    private final MethodHandle[] linePairs = new MethodHandle[GemmTiles.VECTORS];
 
     private Packs(DType dtype) {
       rows = brief(GemmPacks.rows(dtype));
@@ -70,6 +78,8 @@ final class GemmCode {
       turned = brief(GemmPacks.turned(dtype, false));
       turnedEdge = brief(GemmPacks.turned(dtype, true));
       for (int v = 0; v < lines.length; v++) lines[v] = brief(GemmPacks.lines(dtype, v + 1));
+      columnPairs = dtype == DType.BF16 ? brief(GemmPacks.columnPairs()) : null;
+      for (int v = 0; dtype == DType.BF16 && v < lines.length; v++) linePairs[v] = brief(GemmPacks.linePairs(v + 1));
     }
 
     private static MethodHandle brief(Assembler code) {
@@ -80,8 +90,8 @@ final class GemmCode {
       call(rows, job);
     }
 
-    void columns(long job) {
-      call(columns, job);
+    void columns(long job, boolean pairs) {
+      call(pairs ? columnPairs : columns, job);
     }
 
     void turned(long job, boolean edge) {
@@ -90,6 +100,10 @@ final class GemmCode {
 
     void lines(long job, int vectors) {
       call(lines[vectors - 1], job);
+    }
+
+    void linePairs(long job, int vectors) {
+      call(linePairs[vectors - 1], job);
     }
   }
 }

@@ -23,6 +23,11 @@ record Lanes(Tier tier) implements Width {
     return tier.compareTo(Tier.AVX512) >= 0;
   }
 
+  /// Whether to multiply bf16 matrices by pairs of terms.
+  boolean pairs() {
+    return tier == Tier.AVX512BF16;
+  }
+
   /// Whether to multiply bf16 matrices on AMX tiles.
   boolean tiles() {
     return tier == Tier.AMX;

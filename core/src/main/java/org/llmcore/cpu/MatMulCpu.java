@@ -11,8 +11,9 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
-/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`; on
-/// AMX, `AmxGemm` that of all for two bf16 operands, in the order of sums of the processor.
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`. Many
+/// rows of two bf16 operands are multiplied in the processor's order of sums where it has instructions for that: by `AmxGemm`, or in
+/// pairs by `Avx512Gemm`.
 ///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
@@ -30,13 +31,11 @@ final class MatMulCpu {
     shared.reset();
     int m = c.m();
     int n = c.n();
-    if (AmxGemm.takes(lanes, c)) {
-      AmxGemm.run(lanes, workers, c, shared);
-      return;
-    }
     boolean few = !c.ta() && c.tb() && m < MANY;
     if (lanes.emitted() && !few && c.k() > 0) {
-      new Avx512Gemm(lanes, workers, c, shared).run();
+      if (AmxGemm.takes(lanes, c)) AmxGemm.run(lanes, workers, c, shared);
+      else if (lanes.pairs() && Avx512Gemm.takesPairs(c)) Avx512Gemm.pairs(lanes, workers, c, shared);
+      else Avx512Gemm.run(lanes, workers, c, shared);
       return;
     }
     if (c.ta() || !c.tb()) {

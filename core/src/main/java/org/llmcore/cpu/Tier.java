@@ -8,8 +8,8 @@ import org.llmcore.InvalidInput;
 import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.flags.Flags;
 
-/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices on `AMX`; each tier falls
-/// back to the one before it for what it has no loops for.
+/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices on the last two; those have
+/// for all else the loops of `AVX512`.
 public enum Tier {
   /// Plain Java, one element at a time: the twin that checks the others.
   SCALAR,
@@ -17,7 +17,9 @@ public enum Tier {
   VECTOR,
   /// Machine code that the engine writes at start (`org.llmcore.cpu.code`), for AVX-512 on Linux: at full speed from the first call.
   AVX512,
-  /// That, and AMX tiles for products of two bf16 matrices: fourteen times the rate, in the processor's own order of sums (`AmxTiles`).
+  /// That, and bf16 matrices multiplied by pairs of terms (`vdpbf16ps`): twice the rate on AMD's processors, half of it on Intel's.
+  AVX512BF16,
+  /// AVX-512, and AMX tiles for products of two bf16 matrices: fourteen times the rate, in the processor's own order of sums (`AmxTiles`).
   AMX;
 
   /// Whether this machine can run it.
@@ -25,13 +27,14 @@ public enum Tier {
     return switch (this) {
       case SCALAR, VECTOR -> true;
       case AVX512 -> CpuFeatures.here().avx512();
+      case AVX512BF16 -> CpuFeatures.here().avx512() && CpuFeatures.here().bf16();
       case AMX -> CpuFeatures.here().avx512() && CpuFeatures.here().amx();
     };
   }
 
   /// Whether every result has the bits that `Kernel` fixes.
   public boolean exact() {
-    return this != AMX;
+    return this != AVX512BF16 && this != AMX;
   }
 
   /// Those this machine can run.
@@ -49,17 +52,23 @@ public enum Tier {
   /// @throws InvalidInput if it names one this machine cannot run
   public static Tier open() {
     return switch (Flags.cpuTier()) {
-      case AUTO -> here().getLast();
+      case AUTO -> best();
       case SCALAR -> SCALAR;
       case VECTOR, VECTOR128, VECTOR256, VECTOR512 -> VECTOR;
       case AVX512 -> AVX512.orRefuse();
+      case AVX512BF16 -> AVX512BF16.orRefuse();
       case AMX -> AMX.orRefuse();
     };
   }
 
+  private static Tier best() {
+    var best = here().getLast();
+    return best == AVX512BF16 && !CpuFeatures.here().bf16Pays() ? AVX512 : best;
+  }
+
   private Tier orRefuse() {
     if (available()) return this;
-    var best = here().getLast().name().toLowerCase(Locale.ROOT);
+    var best = best().name().toLowerCase(Locale.ROOT);
     throw new InvalidInput(
         "LLM_CPU_TIER is %s, which this machine cannot run".formatted(name().toLowerCase(Locale.ROOT)), "leave it out for " + best + ", or take vector");
   }

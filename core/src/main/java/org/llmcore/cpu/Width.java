@@ -19,7 +19,7 @@ interface Width {
       case VECTOR128 -> FloatVector.SPECIES_128;
       case VECTOR256 -> FloatVector.SPECIES_256;
       case VECTOR512 -> FloatVector.SPECIES_512;
-      case AUTO, SCALAR, VECTOR, AVX512, AMX ->
+      case AUTO, SCALAR, VECTOR, AVX512, AVX512BF16, AMX ->
           FloatVector.SPECIES_PREFERRED.length() > 16 ? FloatVector.SPECIES_512 : FloatVector.SPECIES_PREFERRED;
     };
   }

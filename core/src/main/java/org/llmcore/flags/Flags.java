@@ -27,6 +27,7 @@ public final class Flags {
     VECTOR256,
     VECTOR512,
     AVX512,
+    AVX512BF16,
     AMX
   }
 
@@ -44,7 +45,7 @@ public final class Flags {
   public static final List<Flag> ALL =
       List.of(
           new Flag("LLM_DEVICE", "cpu, cuda, auto, reference", "What runs the kernels: auto is cuda where a GPU can be used, else cpu; the reference is naive loops in double precision."),
-          new Flag("LLM_CPU_TIER", "auto, amx, avx512, vector, vector128, vector256, vector512, scalar", "The CPU's loops: machine code of the engine's own (amx adds tiles for bf16), the Vector API of some width, or plain Java; f32 results are the same bits in all."),
+          new Flag("LLM_CPU_TIER", "auto, amx, avx512bf16, avx512, vector, vector128, vector256, vector512, scalar", "The CPU's loops: machine code of the engine's own (amx and avx512bf16 multiply bf16 matrices as such), the Vector API of some width, or plain Java; f32 results are the same bits in all."),
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
           new Flag("LLM_CUDA_BLAS", "a file or folder", "Matrix products on the GPU by the vendor's cuBLAS found there, where it can: for comparisons. Unset, our own kernels do all."),

@@ -368,6 +368,11 @@ public final class Assembler {
     e.evex(2, 1, 0, 0xb8, d, d.index(), a.index(), b, d.bytes());
   }
 
+  /// d = fma(a₀, b₀, fma(a₁, b₁, d)) for pairs of bf16, the odd ones first; denormals count as 0.
+  public void vdpbf16ps(Vec d, Vec a, Vec b) {
+    e.evex(2, 2, 0, 0x52, d, d.index(), a.index(), b.index());
+  }
+
   /// d = a·d + b.
   public void vfmadd213ps(Vec d, Vec a, Vec b) {
     e.evex(2, 1, 0, 0xa8, d, d.index(), a.index(), b.index());

@@ -10,12 +10,14 @@ import org.llmcore.host.Linux;
 ///
 /// @param avx512 the subsets F, BW, DQ and VL together: what the kernels of `avx512` need
 /// @param vnni products of bytes, AVX-512 VNNI
-/// @param bf16 conversion to bfloat16, AVX-512 BF16
+/// @param bf16 products of bfloat16, AVX-512 BF16
+/// @param bf16Pays whether those run at twice the rate of f32, as on AMD's processors (on Intel's they run at half of it)
 /// @param amx tiles of bfloat16 and bytes, with the permission that Linux wants asked for once per process
-public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean amx) {
+public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean bf16Pays, boolean amx) {
   private static final CpuFeatures HERE = detect();
 
   private static final int TILE_DATA = 18;
+  private static final int AMD = 0x444d4163; // "cAMD", the end of AuthenticAMD
 
   /// Of this machine; nothing where machine code cannot run.
   public static CpuFeatures here() {
@@ -23,7 +25,7 @@ public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean am
   }
 
   private static CpuFeatures detect() {
-    if (!MachineCode.allowed()) return new CpuFeatures(false, false, false, false);
+    if (!MachineCode.allowed()) return new CpuFeatures(false, false, false, false, false);
     var leaf7 = leaf(7, 0);
     var leaf71 = leaf(7, 1);
     long state = leaf(1, 0)[2] >> 27 & 1; // whether XCR0 may be read
@@ -34,6 +36,7 @@ public record CpuFeatures(boolean avx512, boolean vnni, boolean bf16, boolean am
         vectors && bits(leaf7[1], 16, 17, 30, 31),
         vectors && bits(leaf7[2], 11),
         vectors && bits(leaf71[0], 5),
+        vectors && bits(leaf71[0], 5) && leaf(0, 0)[2] == AMD,
         tiles && bits(leaf7[3], 22, 24, 25) && Linux.permitComponent(TILE_DATA));
   }
 

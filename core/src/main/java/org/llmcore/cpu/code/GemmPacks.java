@@ -15,6 +15,9 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | `turned`    | rows of bᵀ, terms side by side  | panel of b       | 16 × 16 floats turned in registers |
 /// | `lines`     | rows of b, columns side by side | panel of b       | up to four vectors a term        |
 ///
+/// `columnPairs` and `linePairs` are `columns` and `lines` for bf16 that stays bf16: two rows become one of pairs, a last row without a
+/// partner is paired with 0. Where terms lie side by side, pairs do already: they are moved as floats.
+///
 /// Where terms lie side by side a table of 16 offsets says where term 0 … 15 goes; every 16 terms, all advance by `STEP`. So one
 /// function packs for both orders of summation.
 public final class GemmPacks {
@@ -22,7 +25,7 @@ public final class GemmPacks {
   public static final int FROM = 0;
   public static final int FROM_PITCH = 8; // bytes between rows
   public static final int TO = 16;
-  public static final int COUNT = 24; // rows and turned: whole sixteens of terms; columns and lines: terms
+  public static final int COUNT = 24; // rows and turned: whole sixteens of terms; columns and lines: terms, before they are paired
   public static final int REST = 32; // rows and turned: terms left over
   public static final int REST_MASK = 40; // those as bits; columns and lines: what exists of six rows, of the last vector
   public static final int STEP = 48; // rows and turned: bytes to advance after 16 terms
@@ -201,6 +204,66 @@ public final class GemmPacks {
     return a;
   }
 
+  /// `columns` of bf16, by pairs of rows.
+  public static Assembler columnPairs() {
+    return new GemmPacks(DType.BF16).sixPairs();
+  }
+
+  private Assembler sixPairs() {
+    a.mov(RAX, RDI.at(REST_MASK));
+    a.kmovw(MASK, RAX);
+    a.mov(R8, RDI.at(FROM));
+    a.mov(R9, RDI.at(TO));
+    a.mov(R10, RDI.at(FROM_PITCH));
+    a.mov(R11, RDI.at(M));
+    var groups = a.here();
+    a.mov(RSI, R8);
+    a.mov(RDX, R9);
+    a.mov(RCX, RDI.at(COUNT));
+    rowsByPairs(
+        alone -> {
+          a.vpmovzxwd(ymm(0).zero(MASK), RSI.at(0));
+          if (!alone) pair(ymm(0), ymm(1), MASK, RSI.at(R10, 1, 0));
+          a.vmovups(RDX.at(0), ymm(0));
+          a.add(RDX, 4 * GemmTiles.PITCH);
+        });
+    a.add(R8, 6 * size);
+    a.add(R9, RDI.at(GROUP));
+    a.dec(R11);
+    a.j(NOT_EQUAL, groups);
+    a.vzeroupper();
+    a.ret();
+    return a;
+  }
+
+  private interface Rows {
+    void emit(boolean alone);
+  }
+
+  /// RCX rows from RSI on, R10 bytes apart.
+  private void rowsByPairs(Rows body) {
+    var alone = new Label();
+    var done = new Label();
+    a.sub(RCX, 1);
+    a.j(EQUAL, alone);
+    var loop = a.here();
+    body.emit(false);
+    a.lea(RSI, RSI.at(R10, 2, 0));
+    a.sub(RCX, 2);
+    a.j(GREATER, loop);
+    a.j(NOT_EQUAL, done);
+    a.bind(alone);
+    body.emit(true);
+    a.bind(done);
+  }
+
+  /// The upper halves of `low`, whose words are in the lower ones, from memory.
+  private void pair(Vec low, Vec scratch, int mask, Mem high) {
+    a.vpmovzxwd(mask == 0 ? scratch : scratch.zero(mask), high);
+    a.vpslld(scratch, scratch, 16);
+    a.vpord(low, low, scratch);
+  }
+
   // ---- rows of bᵀ
 
   /// Sixteen columns of a panel from sixteen rows; with `edge` from M < 16 rows, the other columns being 0.
@@ -326,6 +389,33 @@ public final class GemmPacks {
     a.add(RDX, 64 * vectors);
     a.dec(RCX);
     a.j(NOT_EQUAL, loop);
+    a.vzeroupper();
+    a.ret();
+    return a;
+  }
+
+  /// `lines` of bf16, by pairs of rows.
+  public static Assembler linePairs(int vectors) {
+    return new GemmPacks(DType.BF16).pairs(vectors);
+  }
+
+  private Assembler pairs(int vectors) {
+    a.mov(RAX, RDI.at(REST_MASK));
+    a.kmovw(MASK, RAX);
+    a.mov(RSI, RDI.at(FROM));
+    a.mov(RDX, RDI.at(TO));
+    a.mov(R10, RDI.at(FROM_PITCH));
+    a.mov(RCX, RDI.at(COUNT));
+    rowsByPairs(
+        alone -> {
+          for (int v = 0; v < vectors; v++) {
+            int mask = v == vectors - 1 ? MASK : 0;
+            a.vpmovzxwd(mask == 0 ? zmm(v) : zmm(v).zero(mask), RSI.at(32 * v));
+            if (!alone) pair(zmm(v), zmm(4 + v), mask, RSI.at(R10, 1, 32 * v));
+            a.vmovups(RDX.at(64 * v), zmm(v));
+          }
+          a.add(RDX, 64 * vectors);
+        });
     a.vzeroupper();
     a.ret();
     return a;

@@ -15,7 +15,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | a       | where it lies, any pitches of rows and terms; or packed in groups of 6 rows, `[term][8]` floats     |
 /// | b       | packed in panels of 64 columns, the last one narrower, `[term][columns]` floats                     |
 ///
-/// `GemmPacks` packs.
+/// `GemmPacks` packs. `pairs` is `chain` for bf16: a float of the layout is a pair of terms, which one `vdpbf16ps` multiplies and adds;
+/// the terms of a pair in turn, the odd one first, and denormals count as 0.
 /// `chain` (rule 2) runs through the terms in order, its sums starting from y or 0. `tree` (rule 3) finds the terms sorted by k mod
 /// 16, the 16 leaves in the order 0 8 4 12 2 10 … (bits reversed), so that both halves of every subtree follow each other; waiting
 /// subtrees lie on a stack in memory.
@@ -78,19 +79,26 @@ public final class GemmTiles {
 
   private final Assembler a = new Assembler();
   private final boolean tree;
+  private final boolean pairs;
 
-  private GemmTiles(boolean tree) {
+  private GemmTiles(boolean tree, boolean pairs) {
     this.tree = tree;
+    this.pairs = pairs;
   }
 
   /// y (+)= a·b by rule 2.
   public static Assembler chain() {
-    return new GemmTiles(false).block();
+    return new GemmTiles(false, false).block();
+  }
+
+  /// y (+)= a·b where both are pairs of bf16.
+  public static Assembler pairs() {
+    return new GemmTiles(false, true).block();
   }
 
   /// y = alpha·s or fma(alpha, s, y) with s = a·bᵀ by rule 3.
   public static Assembler tree() {
-    return new GemmTiles(true).block();
+    return new GemmTiles(true, false).block();
   }
 
   /// All rows: groups of six, then the rest.
@@ -208,7 +216,10 @@ public final class GemmTiles {
     for (int r = 0; r < rows; r++) {
       var x = zmm(28 + r % 2);
       a.vbroadcastss(x, row(r, A_AT, A3_AT, A_PITCH_AT, 0));
-      for (int v = 0; v < vectors; v++) a.vfmadd231ps(sum(r, v, vectors), x, zmm(24 + v));
+      for (int v = 0; v < vectors; v++) {
+        if (pairs) a.vdpbf16ps(sum(r, v, vectors), x, zmm(24 + v));
+        else a.vfmadd231ps(sum(r, v, vectors), x, zmm(24 + v));
+      }
     }
     a.add(A_AT, RAX);
     if (rows > 3) a.add(A3_AT, RAX);

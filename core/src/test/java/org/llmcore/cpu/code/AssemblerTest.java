@@ -112,6 +112,7 @@ class AssemblerTest {
           of("vfmadd231ps zmm21{k3}, zmm2, zmm13", a -> a.vfmadd231ps(zmm(21).keep(3), zmm(2), zmm(13))),
           of("vfmadd231ps zmm0, zmm2, [rsi+128]", a -> a.vfmadd231ps(zmm(0), zmm(2), RSI.at(128))),
           of("vfmadd231ps zmm0, zmm2, dword ptr [r10+8]{1to16}", a -> a.vfmadd231ps(zmm(0), zmm(2), R10.at(8).all())),
+          of("vdpbf16ps zmm21, zmm2, zmm29", a -> a.vdpbf16ps(zmm(21), zmm(2), zmm(29))),
           of("vfmadd213ps zmm4, zmm5, zmm6", a -> a.vfmadd213ps(zmm(4), zmm(5), zmm(6))),
           of("vfmadd213ps zmm4, zmm5, dword ptr [rdi+36]{1to16}", a -> a.vfmadd213ps(zmm(4), zmm(5), RDI.at(36).all())),
           of("vfnmadd231ps zmm4, zmm5, zmm6", a -> a.vfnmadd231ps(zmm(4), zmm(5), zmm(6))),

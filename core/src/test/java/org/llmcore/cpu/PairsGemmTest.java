@@ -1,0 +1,154 @@
+package org.llmcore.cpu;
+
+import java.util.ArrayList;
+
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+/// Products of bf16 matrices by pairs have the bits of the processor's definition (Intel SDM vol. 2, VDPBF16PS): one chain over the
+/// terms, the odd one of each pair first, that begins in y.
+class PairsGemmTest {
+  @BeforeAll
+  static void instructions() {
+    assumeTrue(Tier.AVX512BF16.available(), "needs AVX-512 with bf16, and Linux");
+  }
+
+  private static float element(float[] a, float[] b, MatMul.Product c, int row, int column, float y) {
+    float sum = c.y().add() ? y : 0;
+    for (int pair = 0; pair < c.k(); pair += 2) {
+      for (int i : new int[] {pair + 1, pair}) {
+        if (i == c.k()) continue;
+        float x = c.ta() ? a[i * c.m() + row] : a[row * c.k() + i];
+        sum = Math.fma(x, c.tb() ? b[column * c.k() + i] : b[i * c.n() + column], sum);
+      }
+    }
+    return sum;
+  }
+
+  private static float[] definition(MatMul.Product c, float[] before) {
+    var y = before.clone();
+    var a = c.a().toFloats();
+    var b = c.b().toFloats();
+    for (int r = 0; r < c.m(); r++) for (int i = 0; i < c.n(); i++) y[r * c.n() + i] = element(a, b, c, r, i, y[r * c.n() + i]);
+    return y;
+  }
+
+  @ParameterizedTest
+  @CsvSource({"32,1,2", "33,16,32", "37,17,34", "48,33,30", "63,15,64", "65,100,96", "130,129,1800", "70,200,578", "0,5,4", "100,700,66"})
+  void everyElementHasTheBitsOfTheDefinition(int m, int n, int k) {
+    for (int direction = 0; direction < 3; direction++) { // y = x·Wᵀ, dx = dy·W, dW = dyᵀ·x
+      for (boolean add : new boolean[] {false, true}) {
+        for (var dtype : new DType[] {DType.F32, DType.BF16}) {
+          try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AVX512BF16, 2)) {
+            var s = new Stage(region, device);
+            boolean ta = direction == 2;
+            var a = ta ? s.random(DType.BF16, k, m) : s.random(DType.BF16, m, k);
+            var b = direction == 0 ? s.random(DType.BF16, n, k) : s.random(DType.BF16, k, n);
+            var y = s.random(dtype, m, n);
+            var c = new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, ta, direction == 0, 1);
+            var expected = s.random(dtype, m, n).set(definition(c, y.toFloats()));
+            device.run(c);
+            assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1", "31", "67", "1799"})
+  void aGradientOfOddlyManyTokensLacksNothing(int tokens) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AVX512BF16, 2)) {
+      var s = new Stage(region, device);
+      var dw = s.random(DType.F32, 40, 75);
+      var c = new MatMul.Product(Sink.add(dw), s.random(DType.BF16, tokens, 40), s.random(DType.BF16, tokens, 75), true, false, 1);
+      var expected = definition(c, dw.toFloats());
+      device.run(c);
+      assertThat(dw.toFloats()).isEqualTo(expected);
+    }
+  }
+
+  @Test
+  void aSplitIntoEvenNumbersOfTokensChangesNoBitOfAGradient() {
+    var all = new ArrayList<float[]>();
+    for (int workers : new int[] {1, 2, 3}) {
+      for (var splits : new int[][] {{0, 151}, {0, 2, 36, 150, 151}}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AVX512BF16, workers)) {
+          var s = new Stage(region, device);
+          var dy = s.random(DType.BF16, 151, 90);
+          var x = s.random(DType.BF16, 151, 76);
+          var dw = s.random(DType.F32, 90, 76);
+          for (int i = 0; i + 1 < splits.length; i++) {
+            device.run(new MatMul.Product(Sink.add(dw), dy.slice(splits[i], splits[i + 1]), x.slice(splits[i], splits[i + 1]), true, false, 1));
+          }
+          all.add(dw.toFloats());
+        }
+      }
+    }
+    for (var dw : all) assertThat(dw).isEqualTo(all.getFirst());
+  }
+
+  @Test
+  void whatIsNotTwoBf16MatricesOfManyRowsHasTheBitsOfTheOtherTiers() {
+    record Case(DType a, DType b, int m, int k, float alpha) {}
+    for (var c : new Case[] {
+        new Case(DType.F32, DType.BF16, 40, 70, 1), new Case(DType.BF16, DType.F32, 40, 70, 1), new Case(DType.F16, DType.BF16, 40, 70, 1),
+        new Case(DType.BF16, DType.BF16, 31, 70, 1), new Case(DType.BF16, DType.BF16, 40, 71, 1), new Case(DType.BF16, DType.BF16, 40, 70, 0.5f)}) {
+      var results = new ArrayList<float[]>();
+      for (var tier : new Tier[] {Tier.AVX512, Tier.AVX512BF16}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
+          var s = new Stage(region, device);
+          var y = s.random(DType.F32, c.m, 50);
+          device.run(new MatMul.Product(Sink.write(y), s.random(c.a, c.m, c.k), s.random(c.b, 50, c.k), false, true, c.alpha));
+          results.add(y.toFloats());
+        }
+      }
+      assertThat(results.get(1)).as("%s", c).isEqualTo(results.get(0));
+    }
+  }
+
+  @Test
+  void eachProductOfABatchIsAProductOfItsOwn() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AVX512BF16, 2)) {
+      var s = new Stage(region, device);
+      for (boolean tb : new boolean[] {true, false}) {
+        var a = s.random(DType.BF16, 3, 35, 22);
+        var b = tb ? s.random(DType.BF16, 3, 67, 22) : s.random(DType.BF16, 3, 22, 67);
+        var y = s.random(DType.F32, 3, 35, 67);
+        var each = s.random(DType.F32, 3, 35, 67);
+        device.run(new MatMul.Product(Sink.write(y), a, b, false, tb, 1));
+        for (int i = 0; i < 3; i++) device.run(new MatMul.Product(Sink.write(one(each, i)), one(a, i), one(b, i), false, tb, 1));
+        assertThat(y.toFloats()).isEqualTo(each.toFloats());
+      }
+    }
+  }
+
+  private static Tensor one(Tensor batch, int i) {
+    return batch.slice(i, i + 1).reshape(batch.dim(1), batch.dim(2));
+  }
+
+  @Test
+  void nothingOutsideTheResultIsWritten() {
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AVX512BF16, 2)) {
+      var s = new Stage(region, device);
+      var guarded = s.random(DType.F32, 39, 41);
+      var before = guarded.toFloats();
+      device.run(new MatMul.Product(Sink.write(guarded.slice(1, 38)), s.random(DType.BF16, 37, 20), s.random(DType.BF16, 41, 20), false, true, 1));
+      for (int i = 0; i < 41; i++) {
+        assertThat(guarded.get(i)).isEqualTo(before[i]);
+        assertThat(guarded.get(38L * 41 + i)).isEqualTo(before[38 * 41 + i]);
+      }
+    }
+  }
+}
