@@ -61,16 +61,17 @@ llm_cross_entropy_backward(void* dz, int dzdt, int add, const float* dloss, cons
            lse[blockIdx.x], target);
 }
 
-// The loss, and over the logits their gradient for an upstream gradient of `scale`.
-extern "C" __global__ void __launch_bounds__(256) llm_cross_entropy_fused(float* loss, void* z, int zdt, const int* targets, int columns, float scale) {
+// The loss, and the gradient of the logits for an upstream gradient of `scale`; dz may be z.
+extern "C" __global__ void __launch_bounds__(256)
+llm_cross_entropy_fused(float* loss, void* dz, int dzdt, const void* z, int zdt, const int* targets, int columns, float scale) {
   __shared__ float scratch[32];
   const long long row = (long long)blockIdx.x * columns;
-  const bool fast = wide(columns, (char*)z);
+  const bool fast = wide(columns, (char*)dz, (const char*)z);
   const int target = targets[blockIdx.x];
   const float l = row_lse(zdt, z, row, columns, fast, scratch);
   if (threadIdx.x == 0) loss[blockIdx.x] = token_loss(zdt, z, row, columns, target, l);
   __syncthreads();   // the target's logit is read before it is overwritten
-  gradient(z, zdt, 0, z, zdt, row, columns, fast, target == IGNORE ? 0.0f : scale, l, target);
+  gradient(dz, dzdt, 0, z, zdt, row, columns, fast, target == IGNORE ? 0.0f : scale, l, target);
 }
 
 EXPORT_KERNEL(llm_cross_entropy_forward)

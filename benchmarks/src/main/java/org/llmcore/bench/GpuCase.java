@@ -154,7 +154,10 @@ record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise
     out.add(new GpuCase("swiglu backward", 0, 5 * wide,
         (r, n) -> new SwiGlu.Backward(Sink.write(n.carve(r, d, t, f)), Sink.write(n.carve(r, d, t, f)), n.carve(r, d, t, f), n.carve(r, d, t, f), n.carve(r, d, t, f))));
     out.add(new GpuCase("cross entropy fused", 0, 3.0 * d.bytes() * z * v,
-        (r, n) -> new CrossEntropy.Fused(n.carve(r, F32, z), n.carve(r, d, z, v), n.carve(r, I32, z), 1e-3f)));
+        (r, n) -> {
+          var logits = n.carve(r, d, z, v);
+          return new CrossEntropy.Fused(n.carve(r, F32, z), logits, logits, n.carve(r, I32, z), 1e-3f);
+        }));
     out.add(new GpuCase("adamw", 0, 28.0 * h * f, (r, n) -> {
       var w = n.carve(r, F32, f, h);
       var m = r.carve(F32, Shape.of(f, h));

@@ -169,7 +169,10 @@ public class OperatorBenchmark {
       case ADD -> new Binary.Forward(f32(T, C), f32(T, C), f32(T, C), Binary.Function.ADD);
       case EMBEDDING_FORWARD -> new Embedding.Forward(f32(T, C), ids(T, V), f32(V, C));
       case EMBEDDING_BACKWARD -> new Embedding.Backward(Sink.write(f32(V, C)), f32(T, C), ids(T, V));
-      case CROSS_ENTROPY_FUSED -> new CrossEntropy.Fused(f32(512), f32(512, V), ids(512, V), 1e-3f);
+      case CROSS_ENTROPY_FUSED -> {
+        var z = f32(512, V);
+        yield new CrossEntropy.Fused(f32(512), z, z, ids(512, V), 1e-3f);
+      }
       case SOFTMAX -> new Softmax.Forward(f32(T, C), f32(T, C), false);
       case DROPOUT -> new Dropout.Mask(Sink.write(f32(T, C)), f32(T, C), 0.1f, 42);
       case GELU -> new Unary.Forward(f32(T, C), f32(T, C), Unary.Function.GELU);

@@ -99,35 +99,36 @@ final class CrossEntropyCpu {
 
   private static void fused(Lanes lanes, CrossEntropy.Fused k, long from, long to, Scratch scratch) {
     int n = k.z().columns();
-    if (lanes.emitted()) {
+    if (lanes.emitted() && k.inPlace()) {
       emitted(lanes, k, from, to, scratch);
       return;
     }
     long partials = scratch.floats(Rows.PARTIALS);
     long staged = scratch.floats(n);
+    long result = scratch.floats(n);
     for (long t = from; t < to; t++) {
       int target = Memory.i32(k.targets().address() + 4 * t);
       long loss = k.loss().address() + 4 * t;
-      long z = Rows.target(k.z(), t * n, staged);
+      long dz = Rows.target(k.dz(), t * n, result);
       if (target == CrossEntropy.IGNORE) {
         Memory.f32(loss, 0);
-        Rows.fill(lanes, z, 0, n);
+        Rows.fill(lanes, dz, 0, n);
       } else {
-        Rows.read(lanes, k.z(), t * n, n, staged);
+        long z = Rows.read(lanes, k.z(), t * n, n, staged);
         float logit = Memory.f32(z + 4L * target);
         float max = Rows.max(lanes, z, n);
         Rows.clear(partials);
         for (int c = 0; c < n; c += PIECE) {
           int m = Math.min(PIECE, n - c);
-          Rows.exp(lanes, z + 4L * c, z + 4L * c, 1, -max, m);
-          Rows.sumInto(lanes, partials, z + 4L * c, m);
+          Rows.exp(lanes, dz + 4L * c, z + 4L * c, 1, -max, m);
+          Rows.sumInto(lanes, partials, dz + 4L * c, m);
         }
         float sum = Rows.total(partials);
         Memory.f32(loss, max + log(sum) - logit);
-        Rows.scale(lanes, z, z, k.scale() / sum, n);
-        Memory.f32(z + 4L * target, Memory.f32(z + 4L * target) - k.scale());
+        Rows.scale(lanes, dz, dz, k.scale() / sum, n);
+        Memory.f32(dz + 4L * target, Memory.f32(dz + 4L * target) - k.scale());
       }
-      Rows.write(lanes, k.z(), t * n, n, z);
+      Rows.write(lanes, k.dz(), t * n, n, dz);
     }
   }
 

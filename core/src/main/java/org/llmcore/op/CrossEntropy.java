@@ -41,11 +41,18 @@ public sealed interface CrossEntropy extends Kernel {
     }
   }
 
-  /// Loss, and in place of the logits their gradient for an upstream gradient of `scale` at every token.
-  record Fused(Tensor loss, Tensor z, Tensor targets, float scale) implements CrossEntropy {
+  /// Loss, and the gradient dz (T,V) of the logits for an upstream gradient of `scale` at every token; dz may be z itself.
+  record Fused(Tensor loss, Tensor dz, Tensor z, Tensor targets, float scale) implements CrossEntropy {
     public Fused {
       check(z, targets);
+      Check.floating("CrossEntropy dz", dz);
+      Check.shape("CrossEntropy dz", dz, z.shape());
       token("loss", loss, z);
+    }
+
+    /// Whether the gradient takes the place of the logits.
+    public boolean inPlace() {
+      return dz.address() == z.address();
     }
   }
 
@@ -76,7 +83,8 @@ public sealed interface CrossEntropy extends Kernel {
   }
 
   /// Loss per token (T) of x (T,C) projected by w (V,C). In a training pass the gradients of Σ_t scale·loss[t] are written
-  /// at once, so that `Pass.backward()` needs no seed. `chunk` is the number of tokens whose logits exist together.
+  /// at once, so that `Pass.backward()` needs no seed. `chunk` is the number of tokens whose logits exist together. Logits are f32; their
+  /// gradient has the dtype of x, as all gradients of activations: in f32 it takes the place of the logits.
   static Tensor linear(Pass p, Tensor x, Tensor w, Tensor targets, float scale, int chunk) {
     int tokens = x.dim(0);
     var loss = p.empty(DType.F32, tokens);
@@ -90,10 +98,11 @@ public sealed interface CrossEntropy extends Kernel {
       var z = p.empty(DType.F32, to - from, w.dim(0)); // (chunk,V)
       p.run(new MatMul.Product(Sink.write(z), xs, w, false, true, 1));
       if (train) {
-        p.run(new Fused(loss.slice(from, to), z, targets.slice(from, to), scale));
-        if (dx.wanted()) p.run(new MatMul.Product(dx.slice(from, to), z, w, false, false, 1));
+        var dz = x.dtype() == DType.F32 ? z : p.empty(x.dtype(), to - from, w.dim(0)); // (chunk,V)
+        p.run(new Fused(loss.slice(from, to), dz, z, targets.slice(from, to), scale));
+        if (dx.wanted()) p.run(new MatMul.Product(dx.slice(from, to), dz, w, false, false, 1));
         if (dw.wanted()) {
-          p.run(new MatMul.Product(dw, z, xs, true, false, 1));
+          p.run(new MatMul.Product(dw, dz, xs, true, false, 1));
           dw = Sink.add(dw.tensor());
         }
       } else {

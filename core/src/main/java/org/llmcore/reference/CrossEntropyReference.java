@@ -24,7 +24,7 @@ final class CrossEntropyReference {
         for (int t = 0; t < k.z().dim(0); t++) {
           double lse = SoftmaxReference.logSumExp(row(c, k.z(), t));
           c.set(k.loss(), t, loss(c, k.z(), k.targets(), t, lse));
-          gradient(c, k.z(), k.targets(), t, lse, k.scale(), Sink.write(k.z()));
+          gradient(c, k.z(), k.targets(), t, lse, k.scale(), Sink.write(k.dz()));
         }
       }
     }

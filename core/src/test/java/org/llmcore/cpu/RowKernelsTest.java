@@ -199,8 +199,12 @@ class RowKernelsTest {
             s.run(new CrossEntropy.Forward(loss, lse, x, targets));
             s.run(new CrossEntropy.Backward(Sink.write(dz), s.random(DType.F32, 7), x, lse, targets));
             s.run(new CrossEntropy.Backward(Sink.add(added), s.random(DType.F32, 7), x, lse, targets));
-            s.run(new CrossEntropy.Fused(fused, x, targets, 0.3f));
+            var apart = s.random(dtype, 7, n);
+            s.run(new CrossEntropy.Fused(fused, apart, x, targets, 0.3f));
             assertThat(fused.toFloats()).isEqualTo(loss.toFloats());
+            s.run(new CrossEntropy.Fused(fused, x, x, targets, 0.3f));
+            assertThat(fused.toFloats()).isEqualTo(loss.toFloats());
+            assertThat(apart.toFloats()).isEqualTo(x.toFloats());
             results.addAll(List.of(loss, lse, dz, added, x));
             return results;
           });
@@ -316,7 +320,7 @@ class RowKernelsTest {
       float[] before = y.toFloats();
       assertThatThrownBy(() -> device.run(new Embedding.Forward(y, s.integers(1, 9, 2), s.random(DType.F32, 5, 4))))
           .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("id 9 at index 1").hasMessageContaining("5 rows");
-      assertThatThrownBy(() -> device.run(new CrossEntropy.Fused(s.random(DType.F32, 3), y, s.integers(1, -100, -1), 1)))
+      assertThatThrownBy(() -> device.run(new CrossEntropy.Fused(s.random(DType.F32, 3), y, y, s.integers(1, -100, -1), 1)))
           .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("target -1 of token 2");
       assertThatThrownBy(
               () -> device.run(

@@ -126,7 +126,7 @@ final class RowTimings {
     add("CrossEntropy.Forward", new CrossEntropy.Forward(loss, lse1, logits, targets), z, z * b, 0);
     add("CrossEntropy.Backward", new CrossEntropy.Backward(Sink.write(random(dtype, t, V)), loss, logits, lse1, targets), z,
         2 * z * b, 0);
-    add("CrossEntropy.Fused", new CrossEntropy.Fused(loss, logits, targets, 1), z, 2 * z * b, 0);
+    add("CrossEntropy.Fused", new CrossEntropy.Fused(loss, logits, logits, targets, 1), z, 2 * z * b, 0);
     add("Softmax.Forward", new Softmax.Forward(y, x, false), n, 2 * n * b, 0);
     add("Softmax.Backward", new Softmax.Backward(Sink.write(y), dy, x, false), n, 3 * n * b, 0);
     for (var f : Unary.Function.values()) add("Unary " + f, new Unary.Forward(y, x, f), n, 2 * n * b, 0);

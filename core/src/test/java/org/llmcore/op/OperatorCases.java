@@ -90,12 +90,15 @@ final class OperatorCases {
           add("embedding " + size, Embedding.class, dtype, 8, 7 * c, (p, in) -> one(Embedding.apply(p, in.ids(3 * r, 7), in.leaf(dtype, 7, c), dtype)));
         }
         add("cross entropy (" + r + ", " + c + ")", CrossEntropy.class, F32, c, r * c, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, F32, r, c), targets(in, r, c))));
-        add("fused cross entropy (" + r + ", " + c + ")", CrossEntropy.class, F32, c, 1000, (p, in) -> {
-          var z = in.constant(-4, 4, F32, r, c);
-          var loss = in.empty(F32, r);
-          p.run(new CrossEntropy.Fused(loss, z, targets(in, r, c), 0.37f));
-          return List.of(loss, z);
-        });
+        for (var dtype : List.of(F32, BF16)) {
+          add("fused cross entropy, gradient " + dtype + " (" + r + ", " + c + ")", CrossEntropy.class, dtype, c, 1000, (p, in) -> {
+            var z = in.constant(-4, 4, F32, r, c);
+            var dz = dtype == F32 ? z : in.empty(dtype, r, c);
+            var loss = in.empty(F32, r);
+            p.run(new CrossEntropy.Fused(loss, dz, z, targets(in, r, c), 0.37f));
+            return List.of(loss, dz, z);
+          });
+        }
       }
     }
     for (int c : new int[] {1032, 2055, 2064}) {

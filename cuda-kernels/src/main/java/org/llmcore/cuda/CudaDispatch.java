@@ -123,7 +123,7 @@ final class CudaDispatch {
             .pointer(k.dloss()).tensor(k.z()).pointer(k.lse()).pointer(k.targets()).i32(k.z().columns()).run();
       }
       case CrossEntropy.Fused k -> l.of("cross_entropy", "cross_entropy_fused").grid(k.z().rows(), 1, 1).pointer(k.loss())
-          .tensor(k.z()).pointer(k.targets()).i32(k.z().columns()).f32(k.scale()).run();
+          .tensor(k.dz()).tensor(k.z()).pointer(k.targets()).i32(k.z().columns()).f32(k.scale()).run();
 
       case AdamW.Step k -> {
         double correction1 = 1 - Math.pow(k.beta1(), k.step());
