@@ -66,13 +66,19 @@ final class MatMulCpu {
     }
     int columns = block.columns();
     long to = scratch.floats((long) block.rows() * columns);
-    for (int r = 0; c.y().add() && r < block.rows(); r++) {
-      Rows.read(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+    boolean whole = lanes.emitted() && RowCode.reads(y);
+    if (c.y().add()) {
+      if (whole) RowCode.convert(to, 4L * columns, DType.F32, false, RowCode.at(y, first), (long) y.dtype().bytes() * c.n(), y.dtype(), block.rows(), columns);
+      else for (int r = 0; r < block.rows(); r++) Rows.read(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
     }
     body.run(block, to, 4L * columns, scratch);
-    for (int r = 0; r < block.rows(); r++) {
-      Rows.write(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
-    }
+    if (whole) write(y, first, c.n(), to, 4L * columns, block.rows(), columns);
+    else for (int r = 0; r < block.rows(); r++) Rows.write(lanes, y, first + (long) r * c.n(), columns, to + 4L * r * columns);
+  }
+
+  /// Rows of f32 into rows of y that are n elements apart, from element `first` on.
+  private static void write(Tensor y, long first, int n, long from, long pitch, int rows, int columns) {
+    RowCode.convert(RowCode.at(y, first), (long) y.dtype().bytes() * n, y.dtype(), false, from, pitch, DType.F32, rows, columns);
   }
 
   /// The address of t's rows as f32: where they lie, or a copy.

@@ -1,6 +1,7 @@
 package org.llmcore.cpu;
 
 import org.llmcore.cpu.code.Assembler;
+import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Routines;
 import org.llmcore.op.Binary;
@@ -89,7 +90,12 @@ final class RowCode {
 
   /// y = x, or y += x, of any of the dtypes of `reads`.
   static void convert(long y, DType to, boolean add, long x, DType from, int n) {
-    CONVERT.get(bit(to) | bit(from) << 1 | (add ? 4 : 0)).brief(y, x, n, 0);
+    convert(y, 0, to, add, x, 0, from, 1, n);
+  }
+
+  /// The same of so many rows, at least one, that lie so many bytes apart.
+  static void convert(long y, long yPitch, DType to, boolean add, long x, long xPitch, DType from, int rows, int n) {
+    CONVERT.get(bit(to) | bit(from) << 1 | (add ? 4 : 0)).brief(y, x, n, rows, yPitch, xPitch);
   }
 
   /// y = f(a, b), of any of the dtypes of `reads`.
@@ -102,11 +108,16 @@ final class RowCode {
     var to = dtype(variant);
     var v = zmm(0);
     c.narrows(to);
+    var row = c.a.here();
     c.begin(RDX);
     do {
       c.load(v, RSI, dtype(variant >> 1));
       c.store(RDI, to, variant > 3, v, zmm(1));
     } while (c.again());
+    c.a.add(RDI, R8);
+    c.a.add(RSI, R9);
+    c.a.dec(RCX);
+    c.a.j(Condition.NOT_EQUAL, row);
     return c.end();
   }
 
