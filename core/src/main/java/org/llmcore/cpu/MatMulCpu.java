@@ -11,7 +11,8 @@ import org.llmcore.tensor.Tensor;
 /// | `a·bᵀ`, few rows (decoding) | `DotGemm`   | rule 3           |
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
-/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`. Many
+/// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`, also
+/// where b has few rows (`ThinGemm`). Many
 /// rows of two bf16 operands are multiplied in the processor's order of sums where it has instructions for that: by `AmxGemm`, or in
 /// pairs by `Avx512Gemm`.
 ///
@@ -33,7 +34,8 @@ final class MatMulCpu {
     int n = c.n();
     boolean few = !c.ta() && c.tb() && m < MANY;
     if (lanes.emitted() && !few && c.k() > 0) {
-      if (AmxGemm.takes(lanes, c)) AmxGemm.run(lanes, workers, c, shared);
+      if (ThinGemm.takes(lanes, c)) ThinGemm.run(lanes, workers, c, floats(lanes, workers, ((Right.Dense) c.b()).t(), c.k(), shared));
+      else if (AmxGemm.takes(lanes, c)) AmxGemm.run(lanes, workers, c, shared);
       else if (lanes.pairs() && Avx512Gemm.takesPairs(c)) Avx512Gemm.pairs(lanes, workers, c, shared);
       else Avx512Gemm.run(lanes, workers, c, shared);
       return;

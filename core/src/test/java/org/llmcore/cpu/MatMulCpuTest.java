@@ -54,7 +54,7 @@ class MatMulCpuTest {
   @ParameterizedTest
   @CsvSource({
     "1,1,1", "1,3,17", "3,1,63", "4,64,16", "5,65,15", "7,33,64", "31,128,65", "32,17,123", "33,129,31", "63,63,128", "64,96,207",
-    "65,31,321", "2,3,641", "130,200,3", "523,70,33", "37,0,5", "37,5,0"
+    "65,31,321", "2,3,641", "200,8,70", "97,16,33", "1000,1,64", "33,9,1300", "130,200,3", "523,70,33", "37,0,5", "37,5,0"
   })
   void everyElementHasTheBitsOfTheDefinition(int m, int n, int k) {
     for (var tier : Tier.exactHere()) {
@@ -78,7 +78,7 @@ class MatMulCpuTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"1,3,17", "5,65,15", "31,128,65", "33,129,31", "65,31,321"})
+  @CsvSource({"1,3,17", "5,65,15", "31,128,65", "33,129,31", "65,31,321", "70,7,90"})
   void otherDtypesAreWidenedExactlyAndRoundedOnce(int m, int n, int k) {
     for (var dtype : DTYPES) {
       for (var orientation : orientations()) {
@@ -99,7 +99,7 @@ class MatMulCpuTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"1,65,33", "70,65,33", "129,321,650"})
+  @CsvSource({"1,65,33", "70,65,33", "129,321,650", "300,8,130"})
   void theTwinTheVectorsAndAnyNumberOfWorkersGiveTheSameBits(int m, int n, int k) {
     for (var dtype : DTYPES) {
       Stage.sameEverywhere(
