@@ -16,7 +16,7 @@ import org.llmcore.tensor.Memory;
 /// | b       | packed by each block   | else                                                                                      |
 ///
 /// Two bf16 matrices may be multiplied without becoming f32 (`pairs`): then a term, in this class, is a pair of terms, as wide as an
-/// f32, and a sum is a chain over them (`GemmTiles`). It begins in y, so that rule 2 holds for all splits into even numbers of rows.
+/// f32, and both orders are over pairs (`GemmTiles`). What rule 2 says of splits of a sum holds for those into even numbers of terms.
 ///
 /// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
 /// of a in the first; between cuts it rests in y, which is exact.
@@ -62,8 +62,8 @@ final class Avx512Gemm {
     n = c.n();
     this.pairs = pairs;
     k = pairs ? (c.k() + 1) / 2 : c.k();
-    tree = !pairs && !c.ta() && c.tb();
-    direct = pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree ? k <= DIRECT : c.alpha() == 1) && (!c.ta() || strided());
+    tree = !c.ta() && c.tb();
+    direct = (pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree || c.alpha() == 1) && (!c.ta() || strided())) && (!tree || k <= DIRECT);
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
     for (int t = 0; t < LEAVES; t++) first[t + 1] = first[t] + k / LEAVES + (partial(t) < k % LEAVES ? 1 : 0);
@@ -84,8 +84,8 @@ final class Avx512Gemm {
   /// Whether this is a product of two bf16 matrices whose terms come in pairs: unless they lie below each other in both, their number
   /// must be even.
   static boolean takesPairs(Gemm c) {
-    return c.k() > 0 && c.alpha() == 1 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d && d.t().dtype() == DType.BF16
-        && (c.k() % 2 == 0 || c.ta() && !c.tb());
+    return c.k() > 0 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d && d.t().dtype() == DType.BF16
+        && (!c.ta() && c.tb() || c.alpha() == 1) && (c.k() % 2 == 0 || c.ta() && !c.tb());
   }
 
   /// Whether a transposed a, six floats a term, is better read with its stride than packed: if a few panels of b meet it, and its rows
@@ -187,9 +187,8 @@ final class Avx512Gemm {
       job.set(GemmTiles.M, block.rows());
       job.set(GemmTiles.TERMS, terms);
       job.set(GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
-      if (tree) GemmCode.tree(job.at(at));
-      else if (pairs) GemmCode.pairs(job.at(at));
-      else GemmCode.chain(job.at(at));
+      if (tree) GemmCode.tree(job.at(at), pairs);
+      else GemmCode.chain(job.at(at), pairs);
     }
   }
 
@@ -240,8 +239,8 @@ final class Avx512Gemm {
 
   private void left(int batch, int row, int rows, long to, Scratch scratch) {
     var a = c.a();
-    var packs = GemmCode.packs(a.dtype());
-    int size = a.dtype().bytes();
+    var packs = pairs ? GemmCode.pairs() : GemmCode.packs(a.dtype());
+    int size = pairs && !c.ta() ? 4 : a.dtype().bytes();
     long at = scratch.floats(GemmPacks.JOB / 4);
     var job = terms.copy();
     job.set(GemmPacks.TO, to);
@@ -263,14 +262,14 @@ final class Avx512Gemm {
     if (whole > 0) {
       job.set(GemmPacks.M, whole / ROWS);
       job.set(GemmPacks.REST_MASK, (1 << ROWS) - 1);
-      packs.columns(job.at(at), pairs);
+      packs.columns(job.at(at));
     }
     if (whole < rows) {
       job.set(GemmPacks.FROM, from + (long) size * whole);
       job.set(GemmPacks.TO, to + TERM * (whole / ROWS) * k);
       job.set(GemmPacks.M, 1);
       job.set(GemmPacks.REST_MASK, (1 << rows - whole) - 1);
-      packs.columns(job.at(at), pairs);
+      packs.columns(job.at(at));
     }
   }
 
@@ -340,7 +339,7 @@ final class Avx512Gemm {
     job.set(GemmPacks.FROM_PITCH, 2L * n);
     job.set(GemmPacks.TO, panel);
     job.set(GemmPacks.COUNT, Math.min(2 * terms, c.k() - 2 * from));
-    GemmCode.packs(DType.BF16).linePairs(job.at(at), vectors(width));
+    GemmCode.pairs().lines(job.at(at), vectors(width));
   }
 
   /// Sets where rows of b are read: `rows` of `length` elements from element `first` on, `pitch` apart. What is not a tensor is

@@ -39,8 +39,6 @@ record DenseStream(DType dtype) implements StreamForm {
 
   @Override
   public void bind(Job frame, Right b, long row, int width, int apart) {
-    var t = ((Right.Dense) b).t();
-    int k = t.dim(t.shape().rank() - 1);
-    StreamGemm.rows(frame, t.address() + row * k * dtype.bytes(), (long) k * dtype.bytes(), width, apart);
+    StreamGemm.rows(frame, b, row, width, apart);
   }
 }

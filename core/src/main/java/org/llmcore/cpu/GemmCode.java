@@ -1,6 +1,7 @@
 package org.llmcore.cpu;
 
 import java.lang.invoke.MethodHandle;
+import java.util.function.IntFunction;
 
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.GemmPacks;
@@ -10,25 +11,19 @@ import org.llmcore.tensor.DType;
 
 /// The functions of `GemmTiles` and `GemmPacks`, made on first use. Each takes the address of its job.
 final class GemmCode {
-  private static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(), 1);
-  private static final MethodHandle PAIRS = MachineCode.function(GemmTiles.pairs(), 1);
-  private static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(), 1);
+  private static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(false), 1);
+  private static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(false), 1);
 
   private GemmCode() {}
 
   /// A block of y by rule 2.
-  static void chain(long job) {
-    call(CHAIN, job);
-  }
-
-  /// A block of y from pairs of bf16.
-  static void pairs(long job) {
-    call(PAIRS, job);
+  static void chain(long job, boolean pairs) {
+    call(pairs ? OfPairs.CHAIN : CHAIN, job);
   }
 
   /// A block of y by rule 3.
-  static void tree(long job) {
-    call(TREE, job);
+  static void tree(long job, boolean pairs) {
+    call(pairs ? OfPairs.TREE : TREE, job);
   }
 
   /// Runs a function of a product on its job.
@@ -50,16 +45,28 @@ final class GemmCode {
     };
   }
 
+  /// The packing functions of bf16 that stays bf16, in pairs.
+  static Packs pairs() {
+    return OfPairs.PACKS;
+  }
+
   private static final class OfF32 {
-    static final Packs PACKS = new Packs(DType.F32);
+    static final Packs PACKS = Packs.of(DType.F32);
   }
 
   private static final class OfBf16 {
-    static final Packs PACKS = new Packs(DType.BF16);
+    static final Packs PACKS = Packs.of(DType.BF16);
   }
 
   private static final class OfF16 {
-    static final Packs PACKS = new Packs(DType.F16);
+    static final Packs PACKS = Packs.of(DType.F16);
+  }
+
+  private static final class OfPairs {
+    static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(true), 1);
+    static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(true), 1);
+    static final Packs PACKS =
+        Packs.of(GemmPacks.rowPairs(), GemmPacks.columnPairs(), OfF32.PACKS.turned, OfF32.PACKS.turnedEdge, GemmPacks::linePairs);
   }
 
   /// See `GemmPacks`.
@@ -68,18 +75,26 @@ final class GemmCode {
     private final MethodHandle columns;
     private final MethodHandle turned;
     private final MethodHandle turnedEdge;
-    private final MethodHandle[] lines = new MethodHandle[GemmTiles.VECTORS];
-    private final MethodHandle columnPairs; // of bf16 only
-    private final MethodHandle[] linePairs = new MethodHandle[GemmTiles.VECTORS];
+    private final MethodHandle[] lines;
 
-    private Packs(DType dtype) {
-      rows = brief(GemmPacks.rows(dtype));
-      columns = brief(GemmPacks.columns(dtype));
-      turned = brief(GemmPacks.turned(dtype, false));
-      turnedEdge = brief(GemmPacks.turned(dtype, true));
-      for (int v = 0; v < lines.length; v++) lines[v] = brief(GemmPacks.lines(dtype, v + 1));
-      columnPairs = dtype == DType.BF16 ? brief(GemmPacks.columnPairs()) : null;
-      for (int v = 0; dtype == DType.BF16 && v < lines.length; v++) linePairs[v] = brief(GemmPacks.linePairs(v + 1));
+    private Packs(MethodHandle rows, MethodHandle columns, MethodHandle turned, MethodHandle turnedEdge, MethodHandle[] lines) {
+      this.rows = rows;
+      this.columns = columns;
+      this.turned = turned;
+      this.turnedEdge = turnedEdge;
+      this.lines = lines;
+    }
+
+    private static Packs of(DType dtype) {
+      return of(
+          GemmPacks.rows(dtype), GemmPacks.columns(dtype), brief(GemmPacks.turned(dtype, false)), brief(GemmPacks.turned(dtype, true)),
+          vectors -> GemmPacks.lines(dtype, vectors));
+    }
+
+    private static Packs of(Assembler rows, Assembler columns, MethodHandle turned, MethodHandle turnedEdge, IntFunction<Assembler> lines) {
+      var all = new MethodHandle[GemmTiles.VECTORS];
+      for (int v = 0; v < all.length; v++) all[v] = brief(lines.apply(v + 1));
+      return new Packs(brief(rows), brief(columns), turned, turnedEdge, all);
     }
 
     private static MethodHandle brief(Assembler code) {
@@ -90,8 +105,8 @@ final class GemmCode {
       call(rows, job);
     }
 
-    void columns(long job, boolean pairs) {
-      call(pairs ? columnPairs : columns, job);
+    void columns(long job) {
+      call(columns, job);
     }
 
     void turned(long job, boolean edge) {
@@ -100,10 +115,6 @@ final class GemmCode {
 
     void lines(long job, int vectors) {
       call(lines[vectors - 1], job);
-    }
-
-    void linePairs(long job, int vectors) {
-      call(linePairs[vectors - 1], job);
     }
   }
 }

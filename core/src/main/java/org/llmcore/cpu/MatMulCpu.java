@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import java.util.Optional;
+
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
@@ -12,9 +14,8 @@ import org.llmcore.tensor.Tensor;
 /// | all others                  | `ChainGemm` | rule 2           |
 ///
 /// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`, also
-/// where b has few rows (`ThinGemm`). Many
-/// rows of two bf16 operands are multiplied in the processor's order of sums where it has instructions for that: by `AmxGemm`, or in
-/// pairs by `Avx512Gemm`.
+/// where b has few rows (`ThinGemm`). Two bf16 operands are multiplied in the processor's order of sums where it has instructions for
+/// that: by `AmxGemm`, or in pairs by the others. Which order it is never depends on the number of rows.
 ///
 /// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
 final class MatMulCpu {
@@ -33,10 +34,14 @@ final class MatMulCpu {
     int m = c.m();
     int n = c.n();
     boolean few = !c.ta() && c.tb() && m < MANY;
+    if (AmxGemm.takes(lanes, c)) {
+      AmxGemm.run(lanes, workers, c, shared);
+      return;
+    }
+    boolean pairs = lanes.pairs() && Avx512Gemm.takesPairs(c);
     if (lanes.emitted() && !few && c.k() > 0) {
-      if (ThinGemm.takes(lanes, c)) ThinGemm.run(lanes, workers, c, floats(lanes, workers, ((Right.Dense) c.b()).t(), c.k(), shared));
-      else if (AmxGemm.takes(lanes, c)) AmxGemm.run(lanes, workers, c, shared);
-      else if (lanes.pairs() && Avx512Gemm.takesPairs(c)) Avx512Gemm.pairs(lanes, workers, c, shared);
+      if (ThinGemm.takes(lanes, c)) ThinGemm.run(workers, c, turned -> stream(lanes, workers, turned, pairs, shared).orElseThrow());
+      else if (pairs) Avx512Gemm.pairs(lanes, workers, c, shared);
       else Avx512Gemm.run(lanes, workers, c, shared);
       return;
     }
@@ -44,14 +49,21 @@ final class MatMulCpu {
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, ChainGemm.HEIGHT, ChainGemm.BREADTH, 32), new ChainGemm(lanes, c)::run);
       return;
     }
-    long a = floats(lanes, workers, c.a(), c.k(), shared);
     if (few) {
-      var stream = StreamGemm.of(lanes, c, a).<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, a)::run);
-      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, StreamGemm.breadth(n, workers.count())), stream);
+      var stream = stream(lanes, workers, c, pairs, shared);
+      var body = stream.<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, floats(lanes, workers, c.a(), c.k(), shared))::run);
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, StreamGemm.breadth(n, workers.count())), body);
     } else {
+      long a = floats(lanes, workers, c.a(), c.k(), shared);
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
       blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);
     }
+  }
+
+  /// The code that streams b past few rows of a, where there is some.
+  private static Optional<StreamGemm> stream(Lanes lanes, Workers workers, Gemm c, boolean pairs, Scratch shared) {
+    if (pairs) return Optional.of(StreamGemm.ofPairs(c));
+    return StreamGemm.takes(lanes, c) ? Optional.of(StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared))) : Optional.empty();
   }
 
   private static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {

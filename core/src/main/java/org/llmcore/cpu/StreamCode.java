@@ -218,6 +218,14 @@ final class StreamCode {
     }
   }
 
+  /// The same for vectors of pairs of bf16.
+  void usePairs(int r, int v, Vec w) {
+    for (int i = 0; i < m; i++) {
+      var sum = zmm(i * rows + r);
+      a.vdpbf16ps(tail == null ? sum : sum.keep(1), w, x(i).plus(64 * v));
+    }
+  }
+
   private Mem x(int i) {
     return switch (i) {
       case 0 -> RSI.at(0);

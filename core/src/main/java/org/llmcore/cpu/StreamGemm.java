@@ -8,7 +8,7 @@ import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
 
 /// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
-/// `DotGemm`, which does what this does not (`of`).
+/// `DotGemm`, which does what this does not (`of`); pairs of bf16 in the order of `Avx512Gemm`.
 final class StreamGemm {
   private static final int SHORT = DotGemm.BREADTH;
   private static final int LONG = 4 * SHORT; // from here on, streams are as fast as they get
@@ -20,20 +20,31 @@ final class StreamGemm {
   private final Gemm c;
   private final long a;
   private final StreamForm form;
+  private final int k; // floats of a row of a
   private final MethodHandle function;
 
-  private StreamGemm(Gemm c, long a, StreamForm form) {
+  private StreamGemm(Gemm c, long a, StreamForm form, int k) {
     this.c = c;
     this.a = a;
     this.form = form;
+    this.k = k;
     function = FUNCTIONS.computeIfAbsent(form, StreamCode::of);
   }
 
-  /// The code for this product, if there is some.
+  /// Whether there is code for this product.
+  static boolean takes(Lanes lanes, Gemm c) {
+    return lanes.emitted() && c.k() > 0 && form(c.b()).isPresent();
+  }
+
+  /// The code for a product that it `takes`.
   /// @param a the left operand as f32
-  static Optional<StreamGemm> of(Lanes lanes, Gemm c, long a) {
-    if (!lanes.emitted() || c.k() == 0) return Optional.empty();
-    return form(c.b()).map(f -> new StreamGemm(c, a, f));
+  static StreamGemm of(Gemm c, long a) {
+    return new StreamGemm(c, a, form(c.b()).orElseThrow(), c.k());
+  }
+
+  /// The code for a product that `Avx512Gemm.takesPairs`, where a lies.
+  static StreamGemm ofPairs(Gemm c) {
+    return new StreamGemm(c, c.a().address(), new PairStream(), c.k() / 2);
   }
 
   private static Optional<StreamForm> form(Right b) {
@@ -54,14 +65,14 @@ final class StreamGemm {
   void run(Block block, long y, long pitch, Scratch scratch) {
     long at = scratch.floats(StreamCode.BYTES / 4);
     var frame = Job.ofBytes(StreamCode.VECTORS);
-    long left = a + 4 * block.a(c.m(), c.k(), 0, false);
+    long left = a + 4 * block.a(c.m(), k, 0, false);
     long first = block.b(c.n(), c.k(), 0, true) / c.k();
     for (int r = 0; r < block.rows(); ) {
       int m = StreamCode.take(block.rows() - r);
       int strip = StreamCode.rows(m);
       int strips = block.columns() / strip;
       int rest = block.columns() % strip;
-      frame(frame, m, left + 4L * r * c.k(), pitch);
+      frame(frame, m, left + 4L * r * k, pitch);
       if (strips > 0) call(at, frame, y + r * pitch, first, strip, strips);
       if (rest > 0) call(at, frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
       r += m;
@@ -69,7 +80,6 @@ final class StreamGemm {
   }
 
   private void frame(Job frame, int m, long x, long pitch) {
-    int k = c.k();
     int tail = k % form.unit();
     frame.set(StreamCode.ROWS, m);
     frame.set(StreamCode.X, x);
@@ -97,6 +107,13 @@ final class StreamGemm {
     } catch (Throwable t) {
       throw new IllegalStateException("a product of " + form + " failed", t);
     }
+  }
+
+  /// Sets where rows of a matrix lie.
+  static void rows(Job frame, Right matrix, long row, int width, int apart) {
+    var t = ((Right.Dense) matrix).t();
+    long pitch = (long) t.dim(t.shape().rank() - 1) * t.dtype().bytes();
+    rows(frame, t.address() + row * pitch, pitch, width, apart);
   }
 
   /// Sets where rows of b lie: the first at `address`, in every strip `apart` rows from one another.

@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import java.util.function.Function;
+
 import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
@@ -14,12 +16,10 @@ final class ThinGemm {
   /// Rows of a in a block: the more, the less often its streams begin.
   private static final int TALL = 256;
 
-  private final Lanes lanes;
   private final Gemm c;
   private final StreamGemm turned;
 
-  private ThinGemm(Lanes lanes, Gemm c, StreamGemm turned) {
-    this.lanes = lanes;
+  private ThinGemm(Gemm c, StreamGemm turned) {
     this.c = c;
     this.turned = turned;
   }
@@ -29,10 +29,10 @@ final class ThinGemm {
         && RowCode.reads(c.y().tensor()) && c.b() instanceof Right.Dense;
   }
 
-  /// @param b the rows of b as f32
-  static void run(Lanes lanes, Workers workers, Gemm c, long b) {
+  /// @param code makes the code of yᵀ
+  static void run(Workers workers, Gemm c, Function<Gemm, StreamGemm> code) {
     var swapped = new Gemm(Sink.write(c.y().tensor()), ((Right.Dense) c.b()).t(), new Right.Dense(c.a()), false, true, 1, c.n(), c.m(), c.k(), c.alpha());
-    var thin = new ThinGemm(lanes, c, StreamGemm.of(lanes, swapped, b).orElseThrow());
+    var thin = new ThinGemm(c, code.apply(swapped));
     int tall = Math.clamp(c.m() / (2L * workers.count()) & -WIDTH, WIDTH, TALL);
     workers.run((c.m() + tall - 1) / tall, (task, scratch) -> thin.block(task * tall, Math.min(tall, c.m() - task * tall), scratch));
   }

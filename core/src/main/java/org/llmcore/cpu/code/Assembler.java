@@ -373,6 +373,10 @@ public final class Assembler {
     e.evex(2, 2, 0, 0x52, d, d.index(), a.index(), b.index());
   }
 
+  public void vdpbf16ps(Vec d, Vec a, Mem b) {
+    e.evex(2, 2, 0, 0x52, d, d.index(), a.index(), b, d.bytes());
+  }
+
   /// d = a·d + b.
   public void vfmadd213ps(Vec d, Vec a, Vec b) {
     e.evex(2, 1, 0, 0xa8, d, d.index(), a.index(), b.index());

@@ -15,8 +15,9 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | `turned`    | rows of bᵀ, terms side by side  | panel of b       | 16 × 16 floats turned in registers |
 /// | `lines`     | rows of b, columns side by side | panel of b       | up to four vectors a term        |
 ///
-/// `columnPairs` and `linePairs` are `columns` and `lines` for bf16 that stays bf16: two rows become one of pairs, a last row without a
-/// partner is paired with 0. Where terms lie side by side, pairs do already: they are moved as floats.
+/// `rowPairs`, `columnPairs` and `linePairs` are `rows`, `columns` and `lines` for bf16 that stays bf16. Where terms lie side by side,
+/// pairs do already, and are moved as floats that nothing multiplies; below each other, two rows become one of pairs, and a last row
+/// without a partner is paired with 0.
 ///
 /// Where terms lie side by side a table of 16 offsets says where term 0 … 15 goes; every 16 terms, all advance by `STEP`. So one
 /// function packs for both orders of summation.
@@ -44,9 +45,15 @@ public final class GemmPacks {
   private final Assembler a = new Assembler();
   private final DType dtype;
   private final int size;
+  private final boolean scales; // by alpha
 
   private GemmPacks(DType dtype) {
+    this(dtype, true);
+  }
+
+  private GemmPacks(DType dtype, boolean scales) {
     this.dtype = dtype;
+    this.scales = scales;
     size = dtype.bytes();
   }
 
@@ -77,6 +84,11 @@ public final class GemmPacks {
   /// Groups of six rows, turned. Rows beyond the last repeat it; they are packed, never stored to y.
   public static Assembler rows(DType dtype) {
     return new GemmPacks(dtype).rows();
+  }
+
+  /// `rows` of bf16, whose pairs of terms are its terms.
+  public static Assembler rowPairs() {
+    return new GemmPacks(DType.F32, false).rows();
   }
 
   private Assembler rows() {
@@ -139,7 +151,7 @@ public final class GemmPacks {
 
   /// Rows in zmm0 … 5, times alpha; then term t is half t/4 % 2 of register 8 + t % 4, or of 12 + t % 4 from term 8 on.
   private void turnSix() {
-    for (int r = 0; r < 6; r++) a.vmulps(zmm(r), zmm(r), zmm(29));
+    for (int r = 0; scales && r < 6; r++) a.vmulps(zmm(r), zmm(r), zmm(29));
     for (int i = 0; i < 3; i++) { // pairs of rows, two terms in every 128 bits
       a.vunpcklps(zmm(16 + i), zmm(2 * i), zmm(2 * i + 1));
       a.vunpckhps(zmm(20 + i), zmm(2 * i), zmm(2 * i + 1));

@@ -15,8 +15,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | a       | where it lies, any pitches of rows and terms; or packed in groups of 6 rows, `[term][8]` floats     |
 /// | b       | packed in panels of 64 columns, the last one narrower, `[term][columns]` floats                     |
 ///
-/// `GemmPacks` packs. `pairs` is `chain` for bf16: a float of the layout is a pair of terms, which one `vdpbf16ps` multiplies and adds;
-/// the terms of a pair in turn, the odd one first, and denormals count as 0.
+/// `GemmPacks` packs. Both orders exist for bf16 too: there a float of the layout is a pair of terms, which one `vdpbf16ps` multiplies
+/// and adds; the terms of a pair in turn, the odd one first, and denormals count as 0.
 /// `chain` (rule 2) runs through the terms in order, its sums starting from y or 0. `tree` (rule 3) finds the terms sorted by k mod
 /// 16, the 16 leaves in the order 0 8 4 12 2 10 … (bits reversed), so that both halves of every subtree follow each other; waiting
 /// subtrees lie on a stack in memory.
@@ -87,18 +87,15 @@ public final class GemmTiles {
   }
 
   /// y (+)= a·b by rule 2.
-  public static Assembler chain() {
-    return new GemmTiles(false, false).block();
-  }
-
-  /// y (+)= a·b where both are pairs of bf16.
-  public static Assembler pairs() {
-    return new GemmTiles(false, true).block();
+  /// @param pairs whether the operands are pairs of bf16
+  public static Assembler chain(boolean pairs) {
+    return new GemmTiles(false, pairs).block();
   }
 
   /// y = alpha·s or fma(alpha, s, y) with s = a·bᵀ by rule 3.
-  public static Assembler tree() {
-    return new GemmTiles(true, false).block();
+  /// @param pairs whether the operands are pairs of bf16
+  public static Assembler tree(boolean pairs) {
+    return new GemmTiles(true, pairs).block();
   }
 
   /// All rows: groups of six, then the rest.

@@ -113,6 +113,7 @@ class AssemblerTest {
           of("vfmadd231ps zmm0, zmm2, [rsi+128]", a -> a.vfmadd231ps(zmm(0), zmm(2), RSI.at(128))),
           of("vfmadd231ps zmm0, zmm2, dword ptr [r10+8]{1to16}", a -> a.vfmadd231ps(zmm(0), zmm(2), R10.at(8).all())),
           of("vdpbf16ps zmm21, zmm2, zmm29", a -> a.vdpbf16ps(zmm(21), zmm(2), zmm(29))),
+          of("vdpbf16ps zmm3{k1}, zmm24, [rsi+rdx*4+64]", a -> a.vdpbf16ps(zmm(3).keep(1), zmm(24), RSI.at(RDX, 4, 64))),
           of("vfmadd213ps zmm4, zmm5, zmm6", a -> a.vfmadd213ps(zmm(4), zmm(5), zmm(6))),
           of("vfmadd213ps zmm4, zmm5, dword ptr [rdi+36]{1to16}", a -> a.vfmadd213ps(zmm(4), zmm(5), RDI.at(36).all())),
           of("vfnmadd231ps zmm4, zmm5, zmm6", a -> a.vfnmadd231ps(zmm(4), zmm(5), zmm(6))),
