@@ -51,7 +51,7 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
     }
 
     private static Precision trainedOn(Recipe recipe) {
-      var held = recipe.model().precision().held();
+      var held = recipe.model().precision();
       return held.quantized() ? held : Precision.F32;
     }
 

@@ -12,6 +12,7 @@ import java.util.regex.PatternSyntaxException;
 import org.llmcore.InvalidInput;
 import org.llmcore.data.Format;
 import org.llmcore.data.TooLong;
+import org.llmcore.model.Precision;
 
 /// Everything that decides the outcome of a training run: what a recipe file says after its gaps are filled. Every value has
 /// been checked when a record exists; what depends on the model or the data (contexts, layers, vocabularies) is checked there.
@@ -37,28 +38,9 @@ public record Recipe(
     }
   }
 
-  /// What the weights are kept in; activations are f32 in all. In the two last, linear layers are frozen in 4 bits (QLoRA).
-  public enum Precision {
-    F32(org.llmcore.model.Precision.F32),
-    BF16(org.llmcore.model.Precision.BF16_WEIGHTS),
-    NF4(org.llmcore.model.Precision.NF4),
-    NF4_DOUBLE(org.llmcore.model.Precision.NF4_DOUBLE);
-
-    private final org.llmcore.model.Precision held;
-
-    Precision(org.llmcore.model.Precision held) {
-      this.held = held;
-    }
-
-    /// How a model is opened.
-    public org.llmcore.model.Precision held() {
-      return held;
-    }
-  }
-
   /// The model to start from.
   public sealed interface Model {
-    /// What the weights are kept in.
+    /// How weights are kept and activations flow.
     Precision precision();
   }
 

@@ -23,6 +23,7 @@ import com.fasterxml.jackson.dataformat.yaml.YAMLMapper;
 import org.llmcore.InvalidInput;
 import org.llmcore.data.Format;
 import org.llmcore.data.TooLong;
+import org.llmcore.model.Precision;
 
 /// Recipes as YAML. Reading fills the gaps with the values below, refuses what it does not know, and takes `--set` in between;
 /// writing says everything, so that a run can be repeated from the file in its folder.
@@ -138,15 +139,15 @@ public final class RecipeFile {
   }
 
   private static void frozen(Recipe.Model model, Recipe.Method method) {
-    if (!model.precision().held().quantized()) return;
-    if (model instanceof Recipe.Scratch) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " for a model from scratch", "weights in few bits cannot be trained: use f32 or bf16");
-    if (method instanceof Recipe.Full) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " with method.type full", "weights in few bits cannot be trained: use method.type lora or prompt, or precision f32 or bf16");
+    if (!model.precision().quantized()) return;
+    if (model instanceof Recipe.Scratch) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " for a model from scratch", "weights in few bits cannot be trained: use f32, bf16-weights or bf16");
+    if (method instanceof Recipe.Full) throw new InvalidInput("model.precision is " + Section.word(model.precision()) + " with method.type full", "weights in few bits cannot be trained: use method.type lora or prompt, or precision f32, bf16-weights or bf16");
   }
 
   private static Recipe.Model model(Section all) {
     if (!all.has("model")) throw new InvalidInput("the recipe has no model", "add 'model: {path: <folder, file or embedded:name>}'");
     try (var model = all.section("model")) {
-      var precision = model.choice("precision", Recipe.Precision.F32);
+      var precision = model.choice("precision", Precision.F32);
       String init = model.text("init").orElse("pretrained");
       switch (init) {
         case "pretrained" -> {

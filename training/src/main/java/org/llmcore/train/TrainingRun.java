@@ -127,11 +127,11 @@ public final class TrainingRun {
     boolean full = recipe.method() instanceof Recipe.Full;
     return switch (recipe.model()) {
       case Recipe.Pretrained m ->
-          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), m.precision().held(), full);
+          LanguageModel.open(device, Embedded.path(m.source().text()), recipe.tokenizer().map(t -> Embedded.path(t.text())), m.precision(), full);
       case Recipe.Scratch m -> {
         var source = recipe.tokenizer().orElseThrow(() -> new InvalidInput("a model from scratch needs a tokenizer", "add tokenizer: <file or folder>, or bpe:<vocabulary> to train one"));
         var tokenizer = source.text().startsWith("bpe:") ? Corpus.tokenizer(recipe, source.text().substring(4)) : Tokenizers.open(Embedded.path(source.text()), m.architecture().vocabulary());
-        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, m.precision().held(), recipe.training().seed());
+        yield LanguageModel.scratch(device, config(m.architecture(), tokenizer), tokenizer, m.precision(), recipe.training().seed());
       }
     };
   }

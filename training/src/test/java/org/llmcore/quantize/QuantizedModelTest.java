@@ -212,7 +212,7 @@ class QuantizedModelTest {
         .append(List.of("red", "blue", "green", "black", "white").get(i % 5)).append("\"}\n");
     var data = Files.writeString(folder.resolve("pairs.jsonl"), s);
     var recipe = new Recipe(
-        new Recipe.Pretrained(new Recipe.Source(folder.resolve("base").toString()), Recipe.Precision.F32), Optional.empty(),
+        new Recipe.Pretrained(new Recipe.Source(folder.resolve("base").toString()), Precision.F32), Optional.empty(),
         new Recipe.LowRank(8, 16, 0, new Recipe.AllLinear(), false),
         new Recipe.Data(new Recipe.Source(data.toString()), Optional.empty(), 0.1, OptionalInt.empty(), false, TooLong.REFUSE),
         new Recipe.Training(50, OptionalInt.of(25), 8, 8, 1e-2, LrSchedule.Kind.COSINE, 2, 0, 0, 0.9, 0.999, 1e-8, 1, 7,

@@ -39,7 +39,7 @@ class QloraTest {
     text = Files.writeString(folder.resolve("pairs.jsonl"), s);
   }
 
-  private Recipe recipe(Recipe.Precision precision, int microBatch, boolean checkpointing, int steps) {
+  private Recipe recipe(Precision precision, int microBatch, boolean checkpointing, int steps) {
     return new Recipe(
         new Recipe.Pretrained(new Recipe.Source("embedded:sql-base"), precision), Optional.empty(),
         new Recipe.LowRank(8, 16, 0.05, new Recipe.AllLinear(), false),
@@ -56,7 +56,7 @@ class QloraTest {
 
   @Test
   void theLossFallsThePlanIsKeptAndTheAdapterIsUsedOnTheSameBase() {
-    for (var precision : List.of(Recipe.Precision.NF4, Recipe.Precision.NF4_DOUBLE)) {
+    for (var precision : List.of(Precision.NF4, Precision.NF4_DOUBLE)) {
       var s = run("run-" + precision, recipe(precision, 8, false, 30), 2);
       assertThat(s.lastLoss()).isLessThan(0.5 * s.firstLoss());
       assertThat(s.evalLossAfter().getAsDouble()).isLessThan(s.evalLossBefore().getAsDouble());
@@ -71,16 +71,16 @@ class QloraTest {
 
   @Test
   void threadsMicroBatchesAndRecomputationDoNotChangeABit() {
-    var whole = run("whole", recipe(Recipe.Precision.NF4, 8, false, 5), 2);
-    assertThat(run("threads", recipe(Recipe.Precision.NF4, 8, false, 5), 3).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("micro", recipe(Recipe.Precision.NF4, 2, false, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("again", recipe(Recipe.Precision.NF4, 8, true, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("double", recipe(Recipe.Precision.NF4_DOUBLE, 8, false, 5), 2).weightsSha256()).isNotEqualTo(whole.weightsSha256());
+    var whole = run("whole", recipe(Precision.NF4, 8, false, 5), 2);
+    assertThat(run("threads", recipe(Precision.NF4, 8, false, 5), 3).weightsSha256()).isEqualTo(whole.weightsSha256());
+    assertThat(run("micro", recipe(Precision.NF4, 2, false, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
+    assertThat(run("again", recipe(Precision.NF4, 8, true, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
+    assertThat(run("double", recipe(Precision.NF4_DOUBLE, 8, false, 5), 2).weightsSha256()).isNotEqualTo(whole.weightsSha256());
   }
 
   @Test
   void anInterruptedRunEndsWithTheSameBits() {
-    var r = recipe(Recipe.Precision.NF4_DOUBLE, 8, false, 8);
+    var r = recipe(Precision.NF4_DOUBLE, 8, false, 8);
     var whole = run("uninterrupted", r, 2);
     var asked = new AtomicInteger();
     try (Device device = new CpuDevice(true, 2)) {
@@ -92,7 +92,7 @@ class QloraTest {
 
   @Test
   void mergingIntoFewBitsIsRefused() {
-    run("short", recipe(Recipe.Precision.NF4, 8, false, 2), 2);
+    run("short", recipe(Precision.NF4, 8, false, 2), 2);
     try (Device device = new CpuDevice(true, 2);
         var base = LanguageModel.open(device, Embedded.path("embedded:sql-base"), Optional.empty(), Precision.NF4, false);
         var region = Region.growing("adapter")) {

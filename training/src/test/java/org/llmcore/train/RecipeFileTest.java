@@ -15,6 +15,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.data.TooLong;
+import org.llmcore.model.Precision;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -48,7 +49,7 @@ class RecipeFileTest {
   @Test
   void gapsAreFilledWithTheDocumentedValues() {
     var recipe = parse(SHORT);
-    assertThat(recipe.model()).isEqualTo(new Recipe.Pretrained(new Recipe.Source("embedded:tiny"), Recipe.Precision.F32));
+    assertThat(recipe.model()).isEqualTo(new Recipe.Pretrained(new Recipe.Source("embedded:tiny"), Precision.F32));
     assertThat(recipe.method()).isEqualTo(new Recipe.LowRank(8, 16, 0, new Recipe.AllLinear(), false));
     assertThat(recipe.training().learningRate()).isEqualTo(2e-4);
     assertThat(recipe.training().microBatch()).isEqualTo(8);

@@ -18,6 +18,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.llmcore.InvalidInput;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.TooLong;
+import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -38,7 +39,7 @@ class TrainingRunTest {
 
   private Recipe recipe(int microBatch, boolean checkpointing, int steps, double learningRate) {
     return new Recipe(
-        new Recipe.Scratch(new Recipe.Architecture(32, 2, 4, 2, 8, 48, OptionalInt.empty(), 32, 1e-5, 10000, true), Recipe.Precision.F32),
+        new Recipe.Scratch(new Recipe.Architecture(32, 2, 4, 2, 8, 48, OptionalInt.empty(), 32, 1e-5, 10000, true), Precision.F32),
         Optional.of(new Recipe.Source("bpe:300")), new Recipe.Full(),
         new Recipe.Data(new Recipe.Source(text.toString()), Optional.empty(), 0.1, OptionalInt.empty(), false, TooLong.REFUSE),
         new Recipe.Training(1, OptionalInt.of(steps), 8, microBatch, learningRate, LrSchedule.Kind.COSINE, 2, 0, 0.01, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), checkpointing),
@@ -151,7 +152,7 @@ class TrainingRunTest {
   private Recipe lora(Recipe recipe, Path base, double learningRate, OptionalInt patience) {
     var t = recipe.training();
     return new Recipe(
-        new Recipe.Pretrained(new Recipe.Source(base.toString()), Recipe.Precision.F32), Optional.empty(),
+        new Recipe.Pretrained(new Recipe.Source(base.toString()), Precision.F32), Optional.empty(),
         new Recipe.LowRank(4, 8, 0, new Recipe.AllLinear(), false), recipe.data(),
         new Recipe.Training(1, t.maxSteps(), 8, 8, learningRate, LrSchedule.Kind.CONSTANT, 0, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false),
         new Recipe.Evaluation(1, Recipe.Task.LOSS, 50, patience), recipe.checkpoints(), recipe.output());
