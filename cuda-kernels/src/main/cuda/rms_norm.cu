@@ -3,6 +3,7 @@
 // | kernel                  | geometry                                   | bytes moved, elements of R·C                        | FLOPs/element |
 // |-------------------------|--------------------------------------------|-----------------------------------------------------|---------------|
 // | llm_rms_norm_forward    | a block of 128 threads per row             | x, y; w from L2, x again from L1                    | 4             |
+// | llm_rms_norm_forward_added | the same                                | x, r, h, y; w from L2, h again from L1              | 5             |
 // | llm_rms_norm_backward_x | a block of 128 threads per row             | dy, x, dx; w from L2, dy and x again from L1        | 8             |
 // | llm_rms_norm_backward_w | a block of 512 threads per 32 columns      | dy, x: whole sectors of 32 bytes                    | 3             |
 //
@@ -12,15 +13,16 @@
 // the chain of 8192 rows takes 20 µs, less than its bytes. No atomics.
 #include "common.cuh"
 
-extern "C" __global__ void __launch_bounds__(128)
-llm_rms_norm_forward(void* y, int ydt, float* rstd, const void* x, int xdt, const void* w, int wdt, int columns, float eps) {
+// y = norm(x); `get` gives eight elements of x, which the thread that asked finds in x afterwards.
+template <typename Get>
+__device__ __forceinline__ void forward(void* y, int ydt, float* rstd, const void* x, int xdt, const void* w, int wdt, int columns, float eps, bool fast,
+                               Get get) {
   __shared__ float scratch[32];
   const long long row = (long long)blockIdx.x * columns;
-  const bool fast = wide(columns, (char*)y, (const char*)x, (const char*)w);
   float s = 0.0f;
   for (int c = threadIdx.x * 8; c < columns; c += 1024) {
     float v[8];
-    load8(xdt, v, x, row + c, columns - c, fast);
+    get(v, row + c, columns - c);
 #pragma unroll
     for (int j = 0; j < 8; j++) s = fmaf(v[j], v[j], s);
   }
@@ -34,6 +36,27 @@ llm_rms_norm_forward(void* y, int ydt, float* rstd, const void* x, int xdt, cons
     for (int j = 0; j < 8; j++) v[j] *= r * g[j];
     store8(ydt, y, row + c, columns - c, fast, v);
   }
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+llm_rms_norm_forward(void* y, int ydt, float* rstd, const void* x, int xdt, const void* w, int wdt, int columns, float eps) {
+  const bool fast = wide(columns, (char*)y, (const char*)x, (const char*)w);
+  forward(y, ydt, rstd, x, xdt, w, wdt, columns, eps, fast, [&](float (&v)[8], long long i, int left) { load8(xdt, v, x, i, left, fast); });
+}
+
+// h = x + r, y = norm(h)
+extern "C" __global__ void __launch_bounds__(128)
+llm_rms_norm_forward_added(void* y, int ydt, float* rstd, void* h, int hdt, const void* x, int xdt, const void* r, int rdt, const void* w, int wdt,
+                           int columns, float eps) {
+  const bool fast = wide(columns, (char*)y, (char*)h, (const char*)x, (const char*)r, (const char*)w);
+  forward(y, ydt, rstd, h, hdt, w, wdt, columns, eps, fast, [&](float (&v)[8], long long i, int left) {
+    float u[8];
+    load8(xdt, v, x, i, left, fast), load8(rdt, u, r, i, left, fast);
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] += u[j];
+    store8(hdt, h, i, left, fast, v);
+    load8(hdt, v, h, i, left, fast);   // as it was rounded
+  });
 }
 
 // dx = rstd · (w∘dy - x · rstd² · mean(w∘dy∘x))
@@ -95,5 +118,6 @@ llm_rms_norm_backward_w(void* dw, int dwdt, int add, const void* dy, int dydt, c
 }
 
 EXPORT_KERNEL(llm_rms_norm_forward)
+EXPORT_KERNEL(llm_rms_norm_forward_added)
 EXPORT_KERNEL(llm_rms_norm_backward_x)
 EXPORT_KERNEL(llm_rms_norm_backward_w)

@@ -18,9 +18,11 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// `RmsNorm` as machine code: a stretch of rows in one call, each row read once for its sum and once more, from the first-level
 /// cache, for its result.
 final class RmsNormCode {
-  private static final Routines FORWARD = new Routines(8, RmsNormCode::forward);
+  private static final Routines FORWARD = new Routines(16, RmsNormCode::forward);
   private static final Routines DX = new Routines(32, RmsNormCode::dx);
   private static final Routines DW = new Routines(4, RmsNormCode::dw);
+
+  private static final int ADDED = 8; // variants that sum first
 
   private RmsNormCode() {}
 
@@ -28,15 +30,29 @@ final class RmsNormCode {
     return RowCode.reads(k.y(), k.x(), k.w());
   }
 
+  static boolean takes(RmsNorm.ForwardAdded k) {
+    return takes(k.norm()) && k.x().dtype() == k.h().dtype() && k.r().dtype() == k.h().dtype();
+  }
+
   static boolean takes(RmsNorm.Backward k) {
     return RowCode.reads(k.dy(), k.x(), k.w()) && RowCode.reads(k.dx());
   }
 
   static void forward(RmsNorm.Forward k, long from, long to) {
+    forward(k, from, to, 0, 0);
+  }
+
+  static void forward(RmsNorm.ForwardAdded k, long from, long to) {
+    long n = k.h().columns();
+    forward(k.norm(), from, to, RowCode.at(k.x(), from * n), RowCode.at(k.r(), from * n));
+  }
+
+  /// @param a where the first row's summands lie, or 0
+  private static void forward(RmsNorm.Forward k, long from, long to, long a, long b) {
     int n = k.x().columns();
-    FORWARD.get(bit(k.y().dtype()) | bit(k.x().dtype()) << 1 | bit(k.w().dtype()) << 2).run(
+    FORWARD.get(bit(k.y().dtype()) | bit(k.x().dtype()) << 1 | bit(k.w().dtype()) << 2 | (a == 0 ? 0 : ADDED)).run(
         RowCode.at(k.y(), from * n), RowCode.at(k.x(), from * n), k.w().address(), RowCode.at(k.rstd(), from), to - from, n,
-        Float.floatToRawIntBits(k.eps()), Float.floatToRawIntBits(n));
+        Float.floatToRawIntBits(k.eps()), Float.floatToRawIntBits(n), a, b);
   }
 
   static void dx(RmsNorm.Backward k, long from, long to) {
@@ -60,8 +76,15 @@ final class RmsNormCode {
     var a = c.a;
     var dy = dtype(variant);
     var dx = dtype(variant >> 1);
-    var eps = c.all(Routine.argument(6, 0));
-    var count = c.all(Routine.argument(7, 0));
+    boolean added = (variant & ADDED) != 0;
+    a.push(RBX, RBP);
+    var eps = c.all(Routine.argument(6, 2));
+    var count = c.all(Routine.argument(7, 2));
+    if (added) {
+      a.mov(RBX, Routine.argument(8, 2));
+      a.mov(RBP, Routine.argument(9, 2));
+      c.narrows(dx);
+    }
     var one = c.wide(Double.doubleToLongBits(1));
     var sum = zmm(0);
     var rstd = zmm(15);
@@ -70,7 +93,13 @@ final class RmsNormCode {
     a.vpxord(sum, sum, sum);
     c.begin(R9);
     do {
-      c.load(zmm(1), RSI, dx);
+      if (added) {
+        c.load(zmm(1), RBX, dx);
+        c.load(zmm(2), RBP, dx);
+        a.vaddps(zmm(1), zmm(1), zmm(2));
+        c.store(RSI, dx, false, zmm(1), zmm(2));
+      }
+      if (!added || dx != DType.F32) c.load(zmm(1), RSI, dx); // as it was rounded
       a.vfmadd231ps(c.kept(sum), zmm(1), zmm(1));
     } while (c.again());
     c.total(sum, zmm(1));
@@ -90,11 +119,16 @@ final class RmsNormCode {
       a.vmulps(zmm(1), zmm(1), zmm(2));
       c.store(RDI, dy, false, zmm(1), zmm(2));
     } while (c.again());
+    if (added) {
+      a.lea(RBX, RBX.at(R9, dx.bytes(), 0));
+      a.lea(RBP, RBP.at(R9, dx.bytes(), 0));
+    }
     a.lea(RSI, RSI.at(R9, dx.bytes(), 0));
     a.lea(RDI, RDI.at(R9, dy.bytes(), 0));
     a.add(RCX, 4);
     a.dec(R8);
     a.j(Condition.NOT_EQUAL, row);
+    a.pop(RBX, RBP);
     return c.end();
   }
 

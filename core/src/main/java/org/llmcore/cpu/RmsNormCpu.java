@@ -14,7 +14,16 @@ final class RmsNormCpu {
     switch (kernel) {
       case RmsNorm.Forward k -> Rows.split(
           lanes, workers, k.x().rows(), k.x().columns(),
-          (from, to, s) -> forward(lanes, k, from, to, s));
+          (from, to, s) -> {
+            if (lanes.emitted() && RmsNormCode.takes(k)) RmsNormCode.forward(k, from, to);
+            else forward(lanes, k, from, to, s);
+          });
+      case RmsNorm.ForwardAdded k -> Rows.split(
+          lanes, workers, k.h().rows(), k.h().columns(),
+          (from, to, s) -> {
+            if (lanes.emitted() && RmsNormCode.takes(k)) RmsNormCode.forward(k, from, to);
+            else added(lanes, k, from, to, s);
+          });
       case RmsNorm.Backward k -> {
         int c = k.x().columns();
         if (k.dx().wanted()) Rows.split(lanes, workers, k.x().rows(), c, (from, to, s) -> dx(lanes, k, from, to, s));
@@ -25,11 +34,24 @@ final class RmsNormCpu {
     }
   }
 
-  private static void forward(Lanes lanes, RmsNorm.Forward k, long from, long to, Scratch scratch) {
-    if (lanes.emitted() && RmsNormCode.takes(k)) {
-      RmsNormCode.forward(k, from, to);
-      return;
+  /// Sums, then norms, of a few rows: a sum is still in a cache when it is normalised.
+  private static void added(Lanes lanes, RmsNorm.ForwardAdded k, long from, long to, Scratch scratch) {
+    int n = k.h().columns();
+    long stagedX = scratch.floats(n);
+    long stagedR = scratch.floats(n);
+    long result = scratch.floats(n);
+    for (long row = from; row < to; row++) {
+      long x = Rows.read(lanes, k.x(), row * n, n, stagedX);
+      long r = Rows.read(lanes, k.r(), row * n, n, stagedR);
+      long h = Rows.target(k.h(), row * n, result);
+      Rows.copy(lanes, h, x, n);
+      Rows.add(lanes, h, r, n);
+      Rows.write(lanes, k.h(), row * n, n, h);
     }
+    forward(lanes, k.norm(), from, to, scratch);
+  }
+
+  private static void forward(Lanes lanes, RmsNorm.Forward k, long from, long to, Scratch scratch) {
     int n = k.x().columns();
     long partials = scratch.floats(Rows.PARTIALS);
     long staged = scratch.floats(n);

@@ -30,6 +30,28 @@ public sealed interface RmsNorm extends Kernel {
     }
   }
 
+  /// A residual connection and the norm of its sum in one pass: h = x + r, rounded to its dtype, then `Forward` of h.
+  ///
+  /// | tensor | shape | dtype        | role           |
+  /// |--------|-------|--------------|----------------|
+  /// | h      | (…,C) | f32 bf16 f16 | written, saved |
+  /// | x, r   | (…,C) | f32 bf16 f16 | read           |
+  ///
+  /// @throws IllegalArgumentException as `Forward`, or if x or r have another shape than h
+  record ForwardAdded(Tensor y, Tensor rstd, Tensor h, Tensor x, Tensor r, Tensor w, float eps) implements RmsNorm {
+    public ForwardAdded {
+      Check.floating("RmsNorm argument", x, r);
+      Check.shape("RmsNorm x", x, h.shape());
+      Check.shape("RmsNorm r", r, h.shape());
+      var _ = new Forward(y, rstd, h, w, eps);
+    }
+
+    /// What is done once h is known.
+    public Forward norm() {
+      return new Forward(y, rstd, h, w, eps);
+    }
+  }
+
   record Backward(Sink dx, Sink dw, Tensor dy, Tensor x, Tensor w, Tensor rstd) implements RmsNorm {
     public Backward {
       Check.floating("RmsNorm gradient", dx, dw);
@@ -49,5 +71,20 @@ public sealed interface RmsNorm extends Kernel {
     p.run(new Forward(y, rstd, x, w, eps));
     p.onBackward(y, dy -> p.run(new Backward(p.sink(x), p.sink(w), dy, x, w, rstd)));
     return y;
+  }
+
+  /// @param sum x + r
+  /// @param norm that, normalised
+  record Residual(Tensor sum, Tensor norm) {}
+
+  /// `h = x + r` and its norm; (…,C) all.
+  static Residual added(Pass p, Tensor x, Tensor r, Tensor w, float eps) {
+    var h = p.like(x, r);
+    var y = p.like(h, w);
+    var rstd = p.empty(DType.F32, x.rows());
+    p.run(new ForwardAdded(y, rstd, h, x, r, w, eps));
+    p.onBackward(h, dh -> p.run(new Binary.Backward(p.sink(x), p.sink(r), dh, x, r, Binary.Function.ADD)));
+    p.onBackward(y, dy -> p.run(new Backward(p.sink(h), p.sink(w), dy, h, w, rstd)));
+    return new Residual(h, y);
   }
 }

@@ -8,6 +8,10 @@ final class RmsNormReference {
 
   static void run(Cells c, RmsNorm kernel) {
     switch (kernel) {
+      case RmsNorm.ForwardAdded k -> {
+        for (long i = 0; i < k.h().elements(); i++) c.set(k.h(), i, c.get(k.x(), i) + c.get(k.r(), i));
+        run(c, k.norm());
+      }
       case RmsNorm.Forward k -> {
         int n = k.x().columns();
         for (int r = 0; r < k.x().rows(); r++) {

@@ -186,6 +186,9 @@ class RowCodeTest {
             var w = s.random(dtype, n);
             s.run(new RmsNorm.Forward(inside(s, whole, dtype, 3, n), inside(s, whole, DType.F32, 3), x, w, 1e-5f));
             s.run(
+                new RmsNorm.ForwardAdded(inside(s, whole, dtype, 3, n), inside(s, whole, DType.F32, 3), inside(s, whole, dtype, 3, n), x,
+                    s.random(dtype, 3, n), w, 1e-5f));
+            s.run(
                 new RmsNorm.Backward(Sink.write(inside(s, whole, dtype, 3, n)), Sink.add(inside(s, whole, DType.F32, n)), x, x, w,
                     s.random(DType.F32, 3)));
             var targets = s.integers(0, -100, n - 1);

@@ -59,6 +59,34 @@ class RowKernelsTest {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {1, 15, 16, 17, 63, 64, 207})
+  void normOfAResidualHasTheBitsOfItsTwoHalves(int c) {
+    for (var dtype : DTYPES) {
+      for (var other : DTYPES) {
+        Stage.sameEverywhere(
+            s -> {
+              var x = s.random(dtype, 37, c);
+              var r = s.random(other, 37, c);
+              var w = s.random(other, c);
+              var h = s.random(dtype, 37, c);
+              var y = s.random(other, 37, c);
+              var rstd = s.random(DType.F32, 37);
+              s.run(new RmsNorm.ForwardAdded(y, rstd, h, x, r, w, 1e-5f));
+              var sum = s.random(dtype, 37, c);
+              var norm = s.random(other, 37, c);
+              var root = s.random(DType.F32, 37);
+              s.run(new Binary.Forward(sum, x, r, Binary.Function.ADD));
+              s.run(new RmsNorm.Forward(norm, root, sum, w, 1e-5f));
+              assertThat(h.toFloats()).isEqualTo(sum.toFloats());
+              assertThat(y.toFloats()).isEqualTo(norm.toFloats());
+              assertThat(rstd.toFloats()).isEqualTo(root.toFloats());
+              return List.of(y, rstd, h);
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
   @ValueSource(ints = {1, 3, 17, 63, 64, 65, 123, 128, 207})
   void embeddingHasTheSameBitsEverywhere(int c) {
     for (var dtype : DTYPES) {

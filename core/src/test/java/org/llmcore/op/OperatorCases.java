@@ -83,6 +83,10 @@ final class OperatorCases {
         for (var dtype : List.of(F32, BF16)) {
           var size = dtype + "(" + r + ", " + c + ")";
           add("rms norm " + size, RmsNorm.class, dtype, Math.max(r, c), r * c, (p, in) -> one(RmsNorm.apply(p, in.leaf(dtype, r, c), in.between(0.5, 1.5, dtype, c), 0.1f)));
+          add("rms norm of a residual " + size, RmsNorm.class, dtype, Math.max(r, c), r * c, (p, in) -> {
+            var residual = RmsNorm.added(p, in.leaf(dtype, r, c), in.leaf(dtype, r, c), in.between(0.5, 1.5, dtype, c), 0.1f);
+            return List.of(residual.norm(), residual.sum());
+          });
           add("swiglu " + size, SwiGlu.class, dtype, 1, r * c, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, dtype, r, c), in.leaf(dtype, r, c))));
           add("softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), false)));
           add("log softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), true)));

@@ -86,6 +86,8 @@ final class CudaDispatch {
 
       case RmsNorm.Forward k -> l.of("rms_norm", "rms_norm_forward").grid(k.x().rows(), 1, 1).threads(ROW_THREADS)
           .tensor(k.y()).pointer(k.rstd()).tensor(k.x()).tensor(k.w()).i32(k.x().columns()).f32(k.eps()).run();
+      case RmsNorm.ForwardAdded k -> l.of("rms_norm", "rms_norm_forward_added").grid(k.h().rows(), 1, 1).threads(ROW_THREADS)
+          .tensor(k.y()).pointer(k.rstd()).tensor(k.h()).tensor(k.x()).tensor(k.r()).tensor(k.w()).i32(k.h().columns()).f32(k.eps()).run();
       case RmsNorm.Backward k -> {
         if (k.dx().wanted()) l.of("rms_norm", "rms_norm_backward_x").grid(k.x().rows(), 1, 1).threads(ROW_THREADS).sink(k.dx())
             .tensor(k.dy()).tensor(k.x()).tensor(k.w()).pointer(k.rstd()).i32(k.x().columns()).run();

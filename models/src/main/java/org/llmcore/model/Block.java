@@ -10,8 +10,8 @@ import org.llmcore.tensor.Tensor;
 /// One decoder layer, pre-normalised: h = x + attention(norm(x)), y = h + mlp(norm(h)); all (T,C).
 public record Block(Tensor attentionNorm, SelfAttention attention, Tensor mlpNorm, Mlp mlp, float eps) {
   Tensor apply(Pass p, Tensor x, Tensor positions, Mixing mixing) {
-    var h = Binary.apply(p, x, attention.apply(p, RmsNorm.apply(p, x, attentionNorm, eps), positions, mixing), Binary.Function.ADD);
-    return Binary.apply(p, h, mlp.apply(p, RmsNorm.apply(p, h, mlpNorm, eps)), Binary.Function.ADD);
+    var h = RmsNorm.added(p, x, attention.apply(p, RmsNorm.apply(p, x, attentionNorm, eps), positions, mixing), mlpNorm, eps);
+    return Binary.apply(p, h.sum(), mlp.apply(p, h.norm()), Binary.Function.ADD);
   }
 
   /// The same block with each of its seven linear layers replaced.
