@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Our training step beside PyTorch's, in one run on one machine: interleaved, medians, as rows of a Markdown table.
 #
-#   benchmarks/compare-torch.sh PYTHON [ROUNDS] [SHAPE:METHOD …]       e.g. compare-torch.sh venv/bin/python 3 15M:full 15M:lora
+#   benchmarks/compare-torch.sh PYTHON [ROUNDS] [SHAPE:METHOD[:recompute] …]      e.g. compare-torch.sh venv/bin/python 3 15M:full 1.1B:lora:recompute
 #
-# PYTHON has torch, transformers and peft; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package. PEER=bf16 lets
-# PyTorch compute in bf16.
+# PYTHON has torch, transformers and peft; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package. OURS=f32|bf16-weights|bf16
+# and PEER=f32|bf16 are what either computes in, STEPS how many steps a round takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1
@@ -13,20 +13,25 @@ shift $(( $# < 2 ? $# : 2 ))
 cases=("${@:-15M:full}")
 java=${JAVA:-java}
 threads=${LLM_THREADS:-2}
+ours=${OURS:-f32}
 peer=${PEER:-f32}
+steps=${STEPS:-12}
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-echo "| shape, method | ours f32 tok/s | PyTorch $peer tok/s | ratio | rounds |"
-echo "|---|---|---|---|---|"
+echo "| shape, method | ours $ours tok/s | PyTorch $peer tok/s | ratio | peak MB, ours | PyTorch | rounds |"
+echo "|---|---|---|---|---|---|---|"
 for case in "${cases[@]}"; do
-  shape=${case%%:*} method=${case##*:}
-  ours=() theirs=()
+  IFS=: read -r shape method recompute <<< "$case:"
+  recompute=${recompute%:}
+  a='' b=''
   for ((i = 0; i < rounds; i++)); do
-    theirs+=("$("$python" benchmarks/torch_step.py "$shape" "$peer" "$method" 7 "$threads" | sed 's/.*tokens_per_second": \([0-9.]*\).*/\1/')")
-    ours+=("$(LLM_THREADS=$threads "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED -Xmx3g \
-      -cp benchmarks/target/benchmarks.jar org.llmcore.bench.Step "$shape" "$method" 12)")
+    b+=$("$python" benchmarks/torch_step.py "$shape" "$peer" "$method" $((2 + steps / 2)) "$threads" $recompute 2> /dev/null \
+      | sed 's/.*tokens_per_second": \([0-9.]*\), "peak_mb": \([0-9]*\).*/\1 \2/')$'\n'
+    a+=$(LLM_THREADS=$threads "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED -Xmx1g \
+      -cp benchmarks/target/benchmarks.jar org.llmcore.bench.Step "$shape" "$method" "$steps" "$ours" $recompute 2> /dev/null)$'\n'
   done
-  a=$(printf '%s\n' "${ours[@]}" | median) b=$(printf '%s\n' "${theirs[@]}" | median)
-  awk -v c="$shape, $method" -v a="$a" -v b="$b" -v n="$rounds" 'BEGIN { printf "| %s | %.0f | %.0f | %.2f | %d |\n", c, a, b, a / b, n }'
+  field() { printf %s "$1" | cut -d' ' -f"$2" | median; }
+  awk -v c="$shape, $method${recompute:+, recompute}" -v a="$(field "$a" 1)" -v b="$(field "$b" 1)" -v m="$(field "$a" 2)" -v p="$(field "$b" 2)" -v n="$rounds" \
+    'BEGIN { printf "| %s | %.0f | %.0f | %.2f | %d | %d | %d |\n", c, a, b, a / b, m, p, n }'
 done
