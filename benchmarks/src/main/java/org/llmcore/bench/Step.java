@@ -47,11 +47,15 @@ final class Step implements AutoCloseable {
   }
 
   static Step of(Shapes s, String method, Precision precision, boolean recompute) {
+    return of(Devices.open(), s, method, precision, recompute);
+  }
+
+  /// @param device is closed with the step
+  static Step of(Device device, Shapes s, String method, Precision precision, boolean recompute) {
     var form = precision.form();
     var lora = method.equals("lora") ? Optional.of(LoraConfig.of(8, 16, 0, false, List.of("all-linear"))) : Optional.<LoraConfig>empty();
     var shape = new MemoryPlan.Shape(s.config(), form, lora, recompute);
     var plan = MemoryPlan.of(shape, s.batch() * s.length(), s.batch());
-    var device = Devices.open();
     var weights = device.reserve("weights", plan.weights());
     var training = device.reserve("training", plan.training());
     var step = device.reserve("step", plan.step());

@@ -125,9 +125,8 @@ final class Convert implements Callable<Integer> {
   private static String words(Agreement a) {
     if (a.difference() == 0) return String.format(Locale.ROOT, "; so do the logits of %d tokens", a.tokens());
     return String.format(Locale.ROOT,
-        "; logits differ by at most %.2g (largest %.3g, allowed %.2g); likeliest token the same %d of %d times", a.difference(),
-        a.largest(),
-        a.bound(), a.same(), a.tokens());
+        "; logits %s, and differ from the source's by at most %.2g (largest %.3g), KL %.2g nats per token; likeliest token the same %d of %d times",
+        a.exact() ? "are those of these weights, bit for bit" : "were run in bf16", a.difference(), a.largest(), a.kl(), a.same(), a.tokens());
   }
 
   private LinkedHashMap<String, Object> object(Conversion.Report r) {
@@ -146,7 +145,8 @@ final class Convert implements Callable<Integer> {
         a -> {
           o.put("largest_difference", a.difference());
           o.put("largest_logit", a.largest());
-          o.put("allowed_difference", a.bound());
+          o.put("kl_nats_per_token", a.kl());
+          o.put("exact", a.exact());
           o.put("same_top", a.same());
           o.put("tokens", a.tokens());
         });

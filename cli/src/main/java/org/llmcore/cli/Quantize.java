@@ -273,10 +273,7 @@ final class Quantize implements Callable<Integer> {
     if (!console.json()) {
       console.print(String.format(Locale.ROOT, "%s: %,d → %,d bytes in %.1f s, %s%n", out, receipt.bytesBefore(),
           receipt.bytesAfter(), receipt.seconds(), receipt.verdict()));
-      receipt.nearest().ifPresent(n -> console.print(String.format(Locale.ROOT,
-          "round to nearest at the same bits: perplexity %.3f (× %.3f), KL %.5f against %.5f nats per token%n",
-              n.quantized().value(),
-          n.ratio().value(), n.kl(), receipt.comparison().orElseThrow().kl())));
+      receipt.gain().ifPresent(g -> console.print(g + "\n"));
     }
     var object = new LinkedHashMap<String, Object>();
     object.put("out", out.toString());

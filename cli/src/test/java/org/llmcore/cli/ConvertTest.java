@@ -58,7 +58,9 @@ class ConvertTest {
     var o = session.object();
     assertThat(o.get("lossless").asBoolean()).isFalse();
     assertThat(o.get("weights_lost").asDouble()).isBetween(1e-4, 0.023);
-    assertThat(o.get("largest_difference").asDouble()).isPositive().isLessThanOrEqualTo(o.get("allowed_difference").asDouble());
+    assertThat(o.get("largest_difference").asDouble()).isPositive().isLessThan(o.get("largest_logit").asDouble());
+    assertThat(o.get("kl_nats_per_token").asDouble()).isBetween(0.0, 0.1);
+    assertThat(o.get("exact").asBoolean()).isTrue();
     assertThat(o.get("same_top").asInt()).isLessThanOrEqualTo(o.get("tokens").asInt());
     assertThat(o.get("notes").toString()).contains("no multiple of Q8_0's block"); // the MLP's width of 48
     assertThat(session.run("--quiet", "convert", "--from", model, "--to", folder.resolve("b.gguf"), "--check", "none")).isZero();

@@ -1,6 +1,7 @@
 package org.llmcore.op;
 
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
@@ -86,25 +87,66 @@ public sealed interface CrossEntropy extends Kernel {
   /// at once, so that `Pass.backward()` needs no seed. `chunk` is the number of tokens whose logits exist together. Logits are f32; their
   /// gradient has the dtype of x, as all gradients of activations: in f32 it takes the place of the logits.
   static Tensor linear(Pass p, Tensor x, Tensor w, Tensor targets, float scale, int chunk) {
+    var dw = p.sink(w); // asked for once, below the mark: a gradient carved inside a chunk would not outlive it
+    return linear(
+        p, x, w.dim(0), targets, scale, chunk,
+        new Projection() {
+          private Sink sum = dw;
+
+          @Override
+          public void forward(Sink z, Tensor xs) {
+            p.run(new MatMul.Product(z, xs, w, false, true, 1));
+          }
+
+          @Override
+          public void backward(Sink dx, Tensor dz, Tensor xs) {
+            if (dx.wanted()) p.run(new MatMul.Product(dx, dz, w, false, false, 1));
+            if (!sum.wanted()) return;
+            p.run(new MatMul.Product(sum, dz, xs, true, false, 1));
+            sum = Sink.add(sum.tensor());
+          }
+        });
+  }
+
+  /// The same with frozen w (V,C) in few bits.
+  static Tensor linear(Pass p, Tensor x, QuantMatrix w, Tensor targets, float scale, int chunk) {
+    return linear(
+        p, x, w.outputs(), targets, scale, chunk,
+        new Projection() {
+          @Override
+          public void forward(Sink z, Tensor xs) {
+            p.run(new QuantMatMul.Product(z, xs, w, true));
+          }
+
+          @Override
+          public void backward(Sink dx, Tensor dz, Tensor xs) {
+            if (dx.wanted()) p.run(new QuantMatMul.Product(dx, dz, w, false));
+          }
+        });
+  }
+
+  /// z = xs·wᵀ of a chunk, and what its gradient becomes.
+  interface Projection {
+    void forward(Sink z, Tensor xs);
+
+    void backward(Sink dx, Tensor dz, Tensor xs);
+  }
+
+  private static Tensor linear(Pass p, Tensor x, int vocabulary, Tensor targets, float scale, int chunk, Projection projection) {
     int tokens = x.dim(0);
     var loss = p.empty(DType.F32, tokens);
     var dx = p.sink(x);
-    var dw = p.sink(w); // asked for once, below the mark: a gradient carved inside a chunk would not outlive it
     boolean train = p.taped();
     long mark = p.region().mark();
     for (int from = 0; from < tokens; from += chunk) {
       int to = Math.min(tokens, from + chunk);
       var xs = x.slice(from, to);
-      var z = p.empty(DType.F32, to - from, w.dim(0)); // (chunk,V)
-      p.run(new MatMul.Product(Sink.write(z), xs, w, false, true, 1));
+      var z = p.empty(DType.F32, to - from, vocabulary); // (chunk,V)
+      projection.forward(Sink.write(z), xs);
       if (train) {
-        var dz = x.dtype() == DType.F32 ? z : p.empty(x.dtype(), to - from, w.dim(0)); // (chunk,V)
+        var dz = x.dtype() == DType.F32 ? z : p.empty(x.dtype(), to - from, vocabulary); // (chunk,V)
         p.run(new Fused(loss.slice(from, to), dz, z, targets.slice(from, to), scale));
-        if (dx.wanted()) p.run(new MatMul.Product(dx.slice(from, to), dz, w, false, false, 1));
-        if (dw.wanted()) {
-          p.run(new MatMul.Product(dw, dz, xs, true, false, 1));
-          dw = Sink.add(dw.tensor());
-        }
+        projection.backward(dx.wanted() ? dx.slice(from, to) : dx, dz, xs);
       } else {
         p.run(new Forward(loss.slice(from, to), p.empty(DType.F32, to - from), z, targets.slice(from, to)));
       }

@@ -24,8 +24,11 @@ import org.llmcore.tensor.Tensor;
 /// - `a·bᵀ`: rule 3 of `Kernel`, 16 partial sums and a tree, from 0; then `y = alpha·s` or `fma(alpha, s, y)`.
 /// - otherwise: rule 2, one chain `acc = fma(alpha·a, b, acc)` in ascending k that starts from y when adding, else from 0.
 ///
-/// The AMX tier of the CPU device sums `a·b` and `a·bᵀ` of two bf16 matrices in another order (`AmxTiles`): still the same bits for every
-/// number of threads, every neighbour in the batch and every run. `aᵀ·b`, which ends in the gradient of a parameter, keeps its chain.
+/// Two tiers of the CPU device sum products of two bf16 matrices in the processor's order, still the same bits for every number of
+/// threads, every neighbour in the batch and every run:
+/// - `AVX512BF16`: both rules over pairs of terms, the odd one of a pair first (`GemmTiles`); where k is odd and terms lie side by side in
+///   either operand, the rules as they stand. A chain of `aᵀ·b`, which ends in the gradient of a parameter, may be cut at even k.
+/// - `AMX`: `a·b` and `a·bᵀ` by tiles (`AmxTiles`); `aᵀ·b` keeps its chain.
 ///
 /// 2MNK flops per product. Deterministic.
 public sealed interface MatMul extends Kernel {

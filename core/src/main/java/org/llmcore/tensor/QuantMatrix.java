@@ -12,7 +12,7 @@ import java.util.List;
 ///
 /// `get` is the meaning: what an element is worth, in f32, each operation rounded as its form says. Every kernel that reads a
 /// quantized matrix must give the bits of a product with the dense f32 matrix of these values (`op.QuantMatMul`).
-public sealed interface QuantMatrix permits Grouped, Nf4, Blocks {
+public sealed interface QuantMatrix extends Weight permits Grouped, Nf4, Blocks {
   /// Rows of W.
   int outputs();
 
@@ -31,7 +31,7 @@ public sealed interface QuantMatrix permits Grouped, Nf4, Blocks {
   /// Element (output, input). Host memory only; slow.
   float get(int output, int input);
 
-  /// Bytes of all parts, without what regions add for alignment.
+  @Override
   default long bytes() {
     return parts().stream().mapToLong(p -> p.tensor().bytes()).sum();
   }

@@ -8,7 +8,7 @@ import java.lang.foreign.ValueLayout;
 ///
 /// `tracked` says that a gradient is wanted. `node` is the identity under which a pass keeps that gradient; a reshaped view
 /// shares the node of its origin, so both have one gradient.
-public final class Tensor {
+public final class Tensor implements Weight {
   private final Region region;
   private final long position;
   private final long address;
@@ -75,7 +75,7 @@ public final class Tensor {
     return shape.elements();
   }
 
-  /// Size in bytes.
+  @Override
   public long bytes() {
     return shape.elements() * dtype.bytes();
   }

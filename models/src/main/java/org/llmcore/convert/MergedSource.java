@@ -8,12 +8,10 @@ import java.util.Optional;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.gguf.GgufType;
 import org.llmcore.model.Decoder;
-import org.llmcore.model.LanguageModel;
 import org.llmcore.op.Device;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
-import org.llmcore.tensor.Tensor;
 import org.llmcore.text.Tokenizer;
 
 /// A model with a LoRA adapter added to its weights, which are held in memory in f32.
@@ -37,8 +35,7 @@ final class MergedSource implements Source {
   static MergedSource of(Device device, Source base, Path adapter, int[] ids) {
     var region = device.reserve("weights", Decoder.bytes(base.config(), DType.F32));
     try (var trained = device.growing("adapter")) {
-      var decoder = Decoder.carve(base.config(), region, DType.F32, DType.F32, false);
-      for (var part : Part.of(base.config())) load(device, base, part, decoder.parameters().get(part.name()));
+      var decoder = base.decoder(device, region);
       var lora = PeftAdapter.load(device, decoder, adapter, trained);
       var before = Agreement.logits(device, lora.decoder(), ids);
       lora.merge(device);
@@ -46,17 +43,6 @@ final class MergedSource implements Source {
     } catch (RuntimeException e) {
       region.close();
       throw e;
-    }
-  }
-
-  private static void load(Device device, Source base, Part part, Tensor w) {
-    var values = new float[part.stretch() * part.columns()];
-    for (int r = 0; r < part.rows(); r += part.stretch()) {
-      int to = Math.min(part.rows(), r + part.stretch());
-      base.read(part, r, to, values);
-      var rows = part.matrix() ? w.slice(r, to) : w;
-      LanguageModel.upload(device, rows, to - r == part.stretch() ? values
-          : java.util.Arrays.copyOf(values, (to - r) * part.columns()));
     }
   }
 

@@ -3,6 +3,7 @@ package org.llmcore.convert;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -11,6 +12,11 @@ import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.gguf.Gguf;
 import org.llmcore.gguf.GgufType;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.LanguageModel;
+import org.llmcore.op.Device;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
 import org.llmcore.text.Tokenizer;
 
 /// A model on disk whose tensors are read some rows at a time, under Hugging Face names and in Hugging Face's order, so that no
@@ -38,6 +44,23 @@ sealed interface Source extends AutoCloseable permits FolderSource, GgufSource, 
   /// The stored bytes of a row.
   /// @throws IllegalArgumentException if the tensor has no type
   MemorySegment row(Part part, int r);
+
+  /// The whole model in memory, in f32.
+  /// @param region where; `Decoder.bytes` says how large
+  default Decoder decoder(Device device, Region region) {
+    var decoder = Decoder.carve(config(), region, DType.F32, DType.F32, false);
+    for (var part : Part.of(config())) {
+      var w = decoder.parameters().get(part.name());
+      var values = new float[part.stretch() * part.columns()];
+      for (int r = 0; r < part.rows(); r += part.stretch()) {
+        int to = Math.min(part.rows(), r + part.stretch());
+        read(part, r, to, values);
+        var rows = part.matrix() ? w.slice(r, to) : w;
+        LanguageModel.upload(device, rows, to - r == part.stretch() ? values : Arrays.copyOf(values, (to - r) * part.columns()));
+      }
+    }
+    return decoder;
+  }
 
   @Override
   void close();

@@ -17,23 +17,29 @@ import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.Blocks;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
+import org.llmcore.tensor.Weight;
 
 /// A decoder-only transformer of the Llama 2 form (Touvron et al. 2023, arXiv:2307.09288): embedding, blocks, final norm,
-/// vocabulary projection (the embedding itself when tied).
+/// vocabulary projection `head` (the embedding itself when tied, unless a file's few bits are kept for it).
 ///
 /// A soft prompt (n,C), if there is one, stands before every sequence; its rows reach neither head nor loss.
 ///
 /// Activations are computed in `activations`; weights keep their own dtype. T tokens, C hidden width, V vocabulary.
 public record Decoder(
-    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Tensor head,
+    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Weight head,
     Optional<Tensor> prompt) {
   /// Logits that exist together in `loss`: 384 tokens of a vocabulary of 32,000, 49 MB. With fewer the head and its gradient pass
   /// through memory more often than their products take.
   private static final int LOGITS = 384 * 32_000;
+
+  /// The published name of the projection onto the vocabulary.
+  public static final String HEAD = "lm_head";
 
   /// Carves all weights in one dtype, content undefined, under their Hugging Face names. `trainable` marks them as wanting gradients.
   public static Decoder carve(LlamaConfig c, Region region, DType weights, DType activations, boolean trainable) {
@@ -70,7 +76,8 @@ public record Decoder(
       blocks.add(new Block(attentionNorm, attention, mlpNorm, mlp, (float) c.rmsEps()));
     }
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
-    var head = c.tiedHead() ? all.twin(embedding) : matrix(all, region, "lm_head", c.vocabulary(), c.hidden(), weights, trainable);
+    var head = form.head().<Weight>map(t -> Blocks.carve(region, t, c.vocabulary(), c.hidden()))
+        .orElseGet(() -> c.tiedHead() ? all.twin(embedding) : matrix(all, region, HEAD, c.vocabulary(), c.hidden(), weights, trainable));
     return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, Optional.empty());
   }
 
@@ -128,25 +135,36 @@ public record Decoder(
     }
     return new Decoder(
         config, activations, parameters, f.apply("model.embed_tokens", embedding), List.copyOf(all), f.apply("model.norm", norm),
-        f.apply("lm_head", head), prompt);
+        head instanceof Tensor t ? f.apply(HEAD, t) : head, prompt);
   }
 
-  /// The same model with its layers in few bits as dense weights of their values, in the dtype of the embedding.
+  /// The same model with another projection onto the vocabulary.
+  public Decoder projected(Weight head) {
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, prompt);
+  }
+
+  /// The same model with its layers in few bits as dense weights of their values, in the dtype of the embedding; a head in few bits that
+  /// is the embedding's twin becomes the embedding.
   public Decoder dense(Device device, Region region) {
     var all = new Parameters();
     parameters.map().forEach(all::put);
-    var layers = mapped(l -> {
-      if (!(l instanceof QuantLinear q)) return l;
-      var w = all.put(q.name() + ".weight", region.carve(embedding.dtype(), Shape.of(q.outputs(), q.inputs())));
-      try (var scratch = device.growing("dense")) {
-        var values = scratch.carve(DType.F32, w.shape());
-        device.run(new QuantMatMul.Dequantize(values, q.w()));
-        device.run(new Move.Copy(Sink.write(w), values));
-        device.synchronize();
-      }
-      return new DenseLinear(q.name(), w);
-    });
-    return new Decoder(config, activations, all, embedding, layers.blocks, norm, head, prompt);
+    var layers = mapped(l -> l instanceof QuantLinear q ? new DenseLinear(q.name(), dense(device, region, all, q.name(), q.w())) : l);
+    var projection = switch (head) {
+      case Tensor t -> t;
+      case QuantMatrix q -> config.tiedHead() ? all.twin(embedding) : dense(device, region, all, HEAD, q);
+    };
+    return new Decoder(config, activations, all, embedding, layers.blocks, norm, projection, prompt);
+  }
+
+  private Tensor dense(Device device, Region region, Parameters all, String name, QuantMatrix q) {
+    var w = all.put(name + ".weight", region.carve(embedding.dtype(), Shape.of(q.outputs(), q.inputs())));
+    try (var scratch = device.growing("dense")) {
+      var values = scratch.carve(DType.F32, w.shape());
+      device.run(new QuantMatMul.Dequantize(values, q));
+      device.run(new Move.Copy(Sink.write(w), values));
+      device.synchronize();
+    }
+    return w;
   }
 
   /// A model whose head is a copy of the embedding instead of the embedding itself, so that the two can become different; this
@@ -155,8 +173,8 @@ public record Decoder(
     if (!config.tiedHead()) return this;
     var all = new Parameters();
     parameters.map().forEach(all::put);
-    var copy = all.put("lm_head.weight", region.carve(head.dtype(), head.shape()));
-    device.run(new Move.Copy(Sink.write(copy), head));
+    var copy = all.put(HEAD + ".weight", region.carve(embedding.dtype(), embedding.shape()));
+    device.run(new Move.Copy(Sink.write(copy), embedding));
     return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, prompt);
   }
 
@@ -206,7 +224,10 @@ public record Decoder(
   /// Logits (T,V) in f32 of hidden states (T,C).
   public Tensor logits(Pass p, Tensor hidden) {
     var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
-    p.run(new MatMul.Product(Sink.write(z), hidden, head, false, true, 1));
+    switch (head) {
+      case Tensor t -> p.run(new MatMul.Product(Sink.write(z), hidden, t, false, true, 1));
+      case QuantMatrix q -> p.run(new QuantMatMul.Product(Sink.write(z), hidden, q, true));
+    }
     return z;
   }
 
@@ -214,6 +235,10 @@ public record Decoder(
   /// `Pass.backward()` does the rest.
   public Tensor loss(Pass p, Tokens tokens, Tensor targets, float scale, boolean recompute) {
     var x = hidden(p, tokens, new Mixing.Within(tokens.starts()), recompute, new ArrayList<>());
-    return CrossEntropy.linear(p, x, head, targets, scale, Math.max(64, LOGITS / config.vocabulary()));
+    int chunk = Math.max(64, LOGITS / config.vocabulary());
+    return switch (head) {
+      case Tensor t -> CrossEntropy.linear(p, x, t, targets, scale, chunk);
+      case QuantMatrix q -> CrossEntropy.linear(p, x, q, targets, scale, chunk);
+    };
   }
 }

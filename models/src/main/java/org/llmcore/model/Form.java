@@ -1,5 +1,8 @@
 package org.llmcore.model;
 
+import java.util.Optional;
+
+import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
@@ -9,12 +12,19 @@ import org.llmcore.tensor.Shape;
 /// @param weights dtype of embedding, norms, head and dense layers
 /// @param activations dtype of activations
 /// @param linears what the linear layers of the blocks are
-public record Form(DType weights, DType activations, Linears linears) {
+/// @param head blocks that the projection onto the vocabulary is held in, frozen; where there are none it is dense, the embedding itself
+/// if they are tied
+public record Form(DType weights, DType activations, Linears linears, Optional<BlockType> head) {
   /// Makes the linear layers of blocks.
   public interface Linears {
     /// Carves one layer, content undefined. A `DenseLinear` becomes a parameter of the model, anything else is frozen.
     /// @param name the published module name, without `.weight`
     Linear carve(Region region, String name, int outputs, int inputs);
+  }
+
+  /// With a dense head.
+  public Form(DType weights, DType activations, Linears linears) {
+    this(weights, activations, linears, Optional.empty());
   }
 
   /// All weights in one dtype.

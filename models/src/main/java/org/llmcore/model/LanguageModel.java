@@ -23,10 +23,12 @@ import org.llmcore.gguf.Gguf;
 import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.op.Device;
 import org.llmcore.quant.Nf4Codes;
+import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.Blocks;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Nf4;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
@@ -119,7 +121,7 @@ public final class LanguageModel implements AutoCloseable {
       var words = tokenizer.map(t -> tokenizer(t, config)).orElseGet(file::tokenizer);
       check(words, config);
       var dense = precision.form();
-      var form = trainable || precision.quantized() ? dense : new Form(dense.weights(), dense.activations(), blocks(file, dense));
+      var form = trainable || precision.quantized() ? dense : new Form(dense.weights(), dense.activations(), blocks(file, dense), head(file));
       var shapes = Decoder.carve(config, Region.measuring("weights"), form, trainable);
       shapes.parameters().map().forEach((name, w) -> file.tensor(name, w.shape().dims()));
       for (var l : shapes.linears()) file.tensor(l.name() + ".weight", l.outputs(), l.inputs());
@@ -132,6 +134,7 @@ public final class LanguageModel implements AutoCloseable {
           if (q.w() instanceof Blocks b) device.upload(file.bytes(q.name() + ".weight", q.outputs(), q.inputs()), b.codes());
           else encode(device, q, file.floats(q.name() + ".weight", q.outputs(), q.inputs()));
         }
+        if (decoder.head() instanceof Blocks b) device.upload(file.bytes(head(config), b.outputs(), b.inputs()), b.codes());
         return new LanguageModel(device, decoder, words, region, form, List.copyOf(file.notes()));
       } catch (RuntimeException e) {
         region.close();
@@ -141,11 +144,25 @@ public final class LanguageModel implements AutoCloseable {
   }
 
   private static Form.Linears blocks(LlamaGguf file, Form dense) {
-    return (region, name, outputs, inputs) -> {
-      var type = file.type(name + ".weight").blocks();
-      if (type.isEmpty() || inputs % type.get().weights() != 0) return dense.linears().carve(region, name, outputs, inputs);
-      return new QuantLinear(name, Blocks.carve(region, type.get(), outputs, inputs));
-    };
+    return (region, name, outputs, inputs) -> blocks(file, name + ".weight", inputs)
+        .<Linear>map(t -> new QuantLinear(name, Blocks.carve(region, t, outputs, inputs)))
+        .orElseGet(() -> dense.linears().carve(region, name, outputs, inputs));
+  }
+
+  private static Optional<BlockType> blocks(LlamaGguf file, String tensor, int inputs) {
+    return file.type(tensor).blocks().filter(t -> inputs % t.weights() == 0);
+  }
+
+  /// How the projection onto the vocabulary stays; the embedding, of which a pass reads a few rows, is dense.
+  private static Optional<BlockType> head(LlamaGguf file) {
+    var name = head(file.config());
+    file.tensor(name, file.config().vocabulary(), file.config().hidden());
+    return blocks(file, name, file.config().hidden());
+  }
+
+  /// The tensor that projects onto the vocabulary.
+  private static String head(LlamaConfig config) {
+    return config.tiedHead() ? "model.embed_tokens.weight" : Decoder.HEAD + ".weight";
   }
 
   private static String placeless(String tensor) {
@@ -321,10 +338,10 @@ public final class LanguageModel implements AutoCloseable {
 
   /// The same for another decoder that goes with this tokenizer, such as one made from this model's.
   public void save(Decoder decoder, Path folder, long shardBytes) {
-    for (var l : decoder.linears()) {
-      if (l instanceof QuantLinear q) {
-        throw new InvalidInput("a model in " + q.w().describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
-      }
+    var few = decoder.linears().stream().filter(l -> l instanceof QuantLinear).map(l -> ((QuantLinear) l).w()).findFirst();
+    if (few.isPresent() || decoder.head() instanceof QuantMatrix) {
+      var w = few.orElseGet(() -> (QuantMatrix) decoder.head());
+      throw new InvalidInput("a model in " + w.describe() + " cannot be saved as dense weights", "save the model it was made from; an adapter is saved by itself");
     }
     var stored = decoder.embedding().dtype();
     var dtype = stored == DType.F32 ? "float32" : stored == DType.BF16 ? "bfloat16" : "float16";

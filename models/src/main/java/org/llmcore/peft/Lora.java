@@ -16,11 +16,14 @@ import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Move;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
+import org.llmcore.tensor.Weight;
 
 /// LoRA attached to a model (Hu et al. 2021, arXiv:2106.09685), with PEFT's names: every targeted linear layer becomes a
 /// `LoraLinear`, and `parameters` holds `base_model.model.<module>.lora_A.weight` and `….lora_B.weight`, all f32, the latter
@@ -39,9 +42,9 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   private static final String PREFIX = "base_model.model.";
 
   /// A module trained whole.
-  /// @param base the weight of the base, of any dtype
+  /// @param base the weight of the base, of any dtype, or in few bits
   /// @param trained what stands in its place, f32
-  public record Whole(String module, Tensor base, Tensor trained) {}
+  public record Whole(String module, Weight base, Tensor trained) {}
 
   /// Carves A and B for every targeted layer of `base`, and copies of what is trained whole, content undefined.
   /// @throws InvalidInput if no layer is targeted
@@ -59,8 +62,14 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
               wholes.add(new Whole(module, w, trained));
               return trained;
             });
+    var projected = copied;
+    if (copied.head() instanceof QuantMatrix q && config.saves(Decoder.HEAD).isPresent()) {
+      var trained = parameters.put(PREFIX + Decoder.HEAD + ".weight", region.parameter(DType.F32, Shape.of(q.outputs(), q.inputs())));
+      wholes.add(new Whole(Decoder.HEAD, q, trained));
+      projected = copied.projected(trained);
+    }
     var decorated =
-        copied.mapped(
+        projected.mapped(
             linear -> {
               if (config.saves(linear.name()).isPresent()) {
                 if (linear instanceof DenseLinear && !config.targets(linear.name())) return linear;
@@ -124,7 +133,12 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   /// `initialise`, the magnitudes of DoRA from the norms of the base, and copies of what is trained whole.
   public void initialise(Device device, long seed) {
     initialise(seed);
-    wholes.forEach(w -> device.run(new Move.Copy(Sink.write(w.trained), w.base)));
+    for (var whole : wholes) {
+      switch (whole.base) {
+        case Tensor t -> device.run(new Move.Copy(Sink.write(whole.trained), t));
+        case QuantMatrix q -> device.run(new QuantMatMul.Dequantize(whole.trained, q));
+      }
+    }
     doras.values().forEach(d -> d.initialise(device));
   }
 
@@ -144,7 +158,12 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
       if (doras.containsKey(layer.name())) doras.get(layer.name()).merge(device, dense.w());
       else merge(device, dense.w(), layer);
     }
-    wholes.forEach(w -> device.run(new Move.Copy(Sink.write(w.base), w.trained)));
+    for (var whole : wholes) {
+      switch (whole.base) {
+        case Tensor t -> device.run(new Move.Copy(Sink.write(t), whole.trained));
+        case QuantMatrix q -> throw new InvalidInput(whole.module + " is held in " + q.describe(), "open the base in f32 before merging");
+      }
+    }
   }
 
   private static void merge(Device device, Tensor w, LoraLinear layer) {

@@ -158,7 +158,9 @@ class ConversionTest {
     var r = run(made(), "a.gguf", dtype);
     assertThat(r.lossless()).isFalse();
     assertThat(r.lost().orElseThrow()).isPositive().isLessThan(most);
-    assertThat(r.logits().orElseThrow().difference()).isPositive().isLessThanOrEqualTo(r.logits().get().bound());
+    assertThat(r.logits().orElseThrow().difference()).isPositive().isLessThan(r.logits().get().largest());
+    assertThat(r.logits().get().kl()).isPositive().isLessThan(0.2);
+    assertThat(r.logits().get().exact()).isTrue();
     try (var file = LlamaGguf.of(Gguf.open(folder.resolve("a.gguf")))) {
       assertThat(file.type("model.layers.1.mlp.down_proj.weight")).isEqualTo(linears);
       assertThat(file.type("model.layers.0.self_attn.q_proj.weight")).isEqualTo(linears);
@@ -324,14 +326,20 @@ class ConversionTest {
       assertThat(Agreement.lost(before, before, lossy, Writing.Listener.NONE)).isZero();
     }
     var x = new float[] {1, 2, 3, 4};
-    assertThatThrownBy(() -> Agreement.of(x, new float[] {1, 2, 3, 4.0000005f}, 1, 0, 1)).isInstanceOf(Disagreement.class)
-        .hasMessageContaining("as no weight changed");
-    assertThatThrownBy(() -> Agreement.of(x, new float[] {1, 2, 3, Float.NaN}, 1, 0.5, 4)).isInstanceOf(Disagreement.class);
-    assertThatThrownBy(() -> Agreement.of(x, new float[] {4, 3, 2, 1}, 1, 0.01, 4)).isInstanceOf(Disagreement.class)
-        .hasMessageContaining("expected of these weights");
-    var same = Agreement.of(x, new float[] {1, 2, 4.1f, 4}, 2, 0.2, 4);
-    assertThat(same.same()).isEqualTo(1);
-    assertThat(same.tokens()).isEqualTo(2);
+    Agreement.exact(x, x.clone(), "the same");
+    for (float other : new float[] {4.0000005f, Float.NaN, -4}) {
+      assertThatThrownBy(() -> Agreement.exact(x, new float[] {1, 2, 3, other}, "no weight changed")).isInstanceOf(Disagreement.class)
+          .hasMessageContaining("no weight changed");
+    }
+    assertThatThrownBy(() -> Agreement.exact(new float[] {Float.NaN}, new float[] {1}, "")).isInstanceOf(Disagreement.class);
+    var far = Agreement.of(x, new float[] {1, 2, 4.1f, 4}, 2, false);
+    assertThat(far.same()).isEqualTo(1);
+    assertThat(far.tokens()).isEqualTo(2);
+    assertThat(far.difference()).isCloseTo(1.1, offset(1e-6));
+    // ½ Σ p·(ln p − ln q) for p = σ(1), q = σ(−0.1)
+    double p = 1 / (1 + Math.exp(-1));
+    double q = 1 / (1 + Math.exp(0.1));
+    assertThat(far.kl()).isCloseTo((p * Math.log(p / q) + (1 - p) * Math.log((1 - p) / (1 - q))) / 2, offset(1e-6));
   }
 
   @Test

@@ -24,7 +24,8 @@ import org.llmcore.tensor.Tensor;
 /// @param tokens tokens scored
 /// @param ratio perplexity of the quantized model over the original's
 /// @param agreement tokens whose likeliest successor is the same in both models
-public record Comparison(long tokens, Measure original, Measure quantized, Measure ratio, double kl, Score agreement) {
+/// @param losses mean NLL of each sequence under the quantized model, nats per token
+public record Comparison(long tokens, Measure original, Measure quantized, Measure ratio, double kl, Score agreement, List<Double> losses) {
   private static final int ROWS = 128;
   private static final double Z = 1.959964;
   private static final double UNUSABLE = 2;
@@ -32,6 +33,11 @@ public record Comparison(long tokens, Measure original, Measure quantized, Measu
 
   /// A figure with its 95 % interval; without one where there is a single sequence.
   public record Measure(double value, OptionalDouble low, OptionalDouble high) {
+    /// Whether 1 lies in the interval, or there is none: as a ratio, a difference that this text does not show.
+    public boolean tie() {
+      return low.isEmpty() || low.getAsDouble() <= 1 && high.getAsDouble() >= 1;
+    }
+
     static Measure of(List<Double> logs, double mean) {
       int n = logs.size();
       if (n < 2) return new Measure(Math.exp(mean), OptionalDouble.empty(), OptionalDouble.empty());
@@ -56,6 +62,16 @@ public record Comparison(long tokens, Measure original, Measure quantized, Measu
   public Verdict verdict() {
     if (!(ratio.value < UNUSABLE) || agreement.accuracy() < 0.5) return Verdict.UNUSABLE;
     return ratio.value < DEGRADED ? Verdict.GOOD : Verdict.DEGRADED;
+  }
+
+  /// The perplexity of this quantized model over that of another one on the same sequences, by their paired differences: what two
+  /// intervals of their own, wide with the differences between texts, cannot tell apart.
+  /// @throws IllegalArgumentException if the sequences are not as many
+  public Measure over(Comparison other) {
+    if (other.losses.size() != losses.size()) throw new IllegalArgumentException(losses.size() + " sequences beside " + other.losses.size());
+    var differences = new ArrayList<Double>();
+    for (int i = 0; i < losses.size(); i++) differences.add(losses.get(i) - other.losses.get(i));
+    return Measure.of(differences, Math.log(quantized.value / other.quantized.value));
   }
 
   /// Compares two models of one vocabulary.
@@ -110,7 +126,7 @@ public record Comparison(long tokens, Measure original, Measure quantized, Measu
     return new Comparison(
         tokens, Measure.of(before, nllBefore / tokens), Measure.of(after, nllAfter / tokens),
             Measure.of(differences, (nllAfter - nllBefore) / tokens),
-        kl / tokens, new Score(same, tokens));
+        kl / tokens, new Score(same, tokens), List.copyOf(after));
   }
 
   private static Tensor hidden(Pass p, Decoder model, int[] ids) {

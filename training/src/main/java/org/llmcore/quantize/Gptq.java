@@ -46,57 +46,73 @@ public final class Gptq {
   /// @param h XᵀX (inputs, inputs) over the calibration tokens, row-major
   /// @throws InvalidInput if weights or inputs are not finite
   public static Result quantize(Device device, Team team, Settings s, float[] w, int outputs, int inputs, float[] h) {
-    return prepare(device, team, s, w, outputs, inputs, h).quantize(s);
+    return prepare(device, team, w, outputs, factor(team, s, inputs, h)).quantize(s);
   }
 
-  /// What the widths of a layer have in common: its weights in the order of the walk, and the factor.
-  /// @throws InvalidInput if weights or inputs are not finite
-  static Prepared prepare(Device device, Team team, Settings s, float[] w, int outputs, int inputs, float[] h) {
-    int k = inputs;
-    if (w.length != Math.multiplyExact(outputs, k) || h.length != Math.multiplyExact(k, k)) {
-      throw new IllegalArgumentException(w.length + " weights and " + h.length + " elements of H for (" + outputs + ", " + k
-          + ")");
+  /// What all layers on one input have in common, whatever their widths.
+  /// @param order input columns in the order of the walk
+  /// @param alive whether input i is ever other than 0
+  /// @param u the factor, in that order
+  /// @param damp the damping that was needed, relative to the mean diagonal
+  record Factor(int inputs, int[] order, boolean[] alive, float[] u, double damp) {
+    int dead() {
+      int n = 0;
+      for (boolean b : alive) if (!b) n++;
+      return n;
     }
-    for (float x : w) if (!Float.isFinite(x))
-        throw new InvalidInput("a weight is " + x, "the model is damaged; download it again");
+  }
+
+  /// The factor of an input at the order and damping of `s`.
+  /// @param h XᵀX (inputs, inputs), row-major; not kept
+  /// @throws InvalidInput if inputs are not finite
+  static Factor factor(Team team, Settings s, int inputs, float[] h) {
+    int k = inputs;
+    if (h.length != Math.multiplyExact(k, k)) throw new IllegalArgumentException(h.length + " elements of H for " + k + " inputs");
     for (int i = 0; i < k; i++) {
       if (!Float.isFinite(h[i * k + i])) {
         throw new InvalidInput("input " + i + " of a layer overflows on the calibration text",
             "check the model, or use other text");
       }
     }
-    var alive = h.clone();
-    int dead = 0;
+    var alive = new boolean[k];
+    var whole = h.clone();
     for (int i = 0; i < k; i++) {
-      if (alive[i * k + i] == 0) {
-        alive[i * k + i] = 1;
-        dead++;
-      }
+      alive[i] = h[i * k + i] != 0;
+      if (!alive[i]) whole[i * k + i] = 1;
     }
-    int[] order = order(s, alive, k);
-    var wt = transposed(team, w, outputs, k, order, h);
-    double mean = InverseFactor.meanDiagonal(alive, k);
-    if (s.actOrder()) alive = InverseFactor.permuted(alive, k, order, team);
+    int[] order = order(s, whole, k);
+    double mean = InverseFactor.meanDiagonal(whole, k);
+    if (s.actOrder()) whole = InverseFactor.permuted(whole, k, order, team);
     double damp = s.damp();
-    var u = InverseFactor.of(alive, k, damp * mean, team);
+    var u = InverseFactor.of(whole, k, damp * mean, team);
     while (u.isEmpty()) {
       damp *= 10;
       if (damp > LARGEST_DAMP)
           throw new InvalidInput("the inputs of a layer on the calibration text are no numbers", "check the model");
-      u = InverseFactor.of(alive, k, damp * mean, team);
+      u = InverseFactor.of(whole, k, damp * mean, team);
     }
-    return new Prepared(device, team, w, outputs, k, order, wt, u.get(), damp, dead);
+    return new Factor(k, order, alive, u.get(), damp);
+  }
+
+  /// What the widths of a layer have in common: its weights in the order of the walk, and the factor of its input.
+  /// @throws InvalidInput if weights are not finite
+  static Prepared prepare(Device device, Team team, float[] w, int outputs, Factor f) {
+    if (w.length != Math.multiplyExact(outputs, f.inputs)) {
+      throw new IllegalArgumentException(w.length + " weights for (" + outputs + ", " + f.inputs + ")");
+    }
+    for (float x : w) if (!Float.isFinite(x))
+        throw new InvalidInput("a weight is " + x, "the model is damaged; download it again");
+    return new Prepared(device, team, w, outputs, f, transposed(team, w, outputs, f));
   }
 
   /// A layer before the walk.
-  record Prepared(Device device, Team team, float[] w, int outputs, int inputs, int[] order, float[] wt, float[] u, double damp,
-      int dead) {
-    /// Walks at the bits of `s`, which must ask for the order and damping it was prepared with.
+  record Prepared(Device device, Team team, float[] w, int outputs, Factor factor, float[] wt) {
+    /// Walks at the bits of `s`, which must ask for the order and damping of the factor.
     Result quantize(Settings s) {
-      var walk = new Walk(s, outputs, inputs, order, s.staticGroups() ? Optional.of(originals(team, s, w, outputs, inputs))
-          : Optional.empty());
-      walk.run(device, team, wt, u);
-      return new Result(walk.codes(), damp, dead);
+      var originals = s.staticGroups() ? Optional.of(originals(team, s, w, outputs, factor.inputs)) : Optional.<RoundToNearest.Grid[]>empty();
+      var walk = new Walk(s, outputs, factor.inputs, factor.order, originals);
+      walk.run(device, team, wt, factor.u);
+      return new Result(walk.codes(), factor.damp, factor.dead());
     }
   }
 
@@ -121,12 +137,13 @@ public final class Gptq {
     return columns.boxed().sorted(Comparator.comparingDouble((Integer i) -> -h[i * k + i])).mapToInt(i -> i).toArray();
   }
 
-  private static float[] transposed(Team team, float[] w, int n, int k, int[] order, float[] h) {
+  private static float[] transposed(Team team, float[] w, int n, Factor f) {
     var wt = new float[w.length];
+    int k = f.inputs;
     team.split(k, 16, (from, to) -> {
       for (int i = from; i < to; i++) {
-        int column = order[i];
-        if (h[column * k + column] == 0) continue;
+        int column = f.order[i];
+        if (!f.alive[column]) continue;
         for (int r = 0; r < n; r++) wt[i * n + r] = w[r * k + column];
       }
     });

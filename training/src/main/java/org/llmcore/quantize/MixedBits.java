@@ -44,6 +44,8 @@ public final class MixedBits {
     var choices = new ArrayList<Allocation.Choice>();
     new BlockStream(device, source, text).run((block, layers, hessian) -> {
       var h = hessian.orElseThrow();
+      var factor = settings.method() == Settings.Method.GPTQ ? Optional.of(Gptq.factor(team, settings, h.inputs(), h.toFloats()))
+          : Optional.<Gptq.Factor>empty();
       var errors = new double[held.size()];
       var stored = new long[held.size()];
       var names = new ArrayList<String>();
@@ -53,8 +55,7 @@ public final class MixedBits {
         int k = l.inputs();
         var w = Gptq.download(device, ((DenseLinear) l).w());
         double all = h.squared(w, n);
-        var prepared = settings.method() == Settings.Method.GPTQ
-            ? Optional.of(Gptq.prepare(device, team, settings, w, n, k, h.toFloats())) : Optional.<Gptq.Prepared>empty();
+        var prepared = factor.map(f -> Gptq.prepare(device, team, w, n, f));
         for (int i = 0; i < held.size(); i++) {
           var s = settings.withBits(held.get(i));
           var codes = prepared.map(p -> p.quantize(s).codes()).orElseGet(() -> Gptq.roundToNearest(team, s, w, n, k));

@@ -188,11 +188,13 @@ public final class ModelQuantizer {
 
     @Override
     public void set(int block, List<Linear> layers, Optional<Hessian> h) {
-      for (var l : layers) layer(l, block, h);
+      var gptq = settings.method() == Settings.Method.GPTQ;
+      var factor = gptq ? h.map(x -> Gptq.factor(team, settings, x.inputs(), x.toFloats())) : Optional.<Gptq.Factor>empty();
+      for (var l : layers) layer(l, block, h, factor);
     }
 
     /// Quantizes a layer and lets the block go on with what it has become.
-    private void layer(Linear linear, int index, Optional<Hessian> h) {
+    private void layer(Linear linear, int index, Optional<Hessian> h, Optional<Gptq.Factor> factor) {
       long start = System.nanoTime();
       var name = BlockStream.name(linear, index);
       var settings = this.settings.withBits(bits.getOrDefault(name, this.settings.bits()));
@@ -203,8 +205,8 @@ public final class ModelQuantizer {
       var codes = nearest;
       double damp = 0;
       int dead = 0;
-      if (settings.method() == Settings.Method.GPTQ) {
-        var r = Gptq.quantize(device, team, settings, w, n, k, h.orElseThrow().toFloats());
+      if (factor.isPresent()) {
+        var r = Gptq.prepare(device, team, w, n, factor.get()).quantize(settings);
         codes = r.codes();
         damp = r.damp();
         dead = r.dead();
@@ -212,15 +214,17 @@ public final class ModelQuantizer {
       LanguageModel.upload(device, ((DenseLinear) linear).w(), Hessian.values(codes));
       store(name, codes);
       double seconds = (System.nanoTime() - start) / 1e9;
-      var layer = new Layer(name, n, k, settings.bits(), error(h, w, n, nearest), error(h, w, n, codes), damp, dead, seconds);
+      var all = h.map(x -> x.squared(w, n));
+      var layer = new Layer(name, n, k, settings.bits(), error(h, all, w, nearest), error(h, all, w, codes), damp, dead, seconds);
       layers.add(layer);
       progress.layer(layers.size(), 7 * source.config().layers(), layer);
     }
 
-    private static OptionalDouble error(Optional<Hessian> h, float[] w, int outputs, GroupedCodes q) {
+    /// @param all what `h` says of the weights themselves
+    private static OptionalDouble error(Optional<Hessian> h, Optional<Double> all, float[] w, GroupedCodes q) {
       if (h.isEmpty()) return OptionalDouble.empty();
-      double all = h.get().squared(w, outputs);
-      return OptionalDouble.of(all == 0 ? 0 : h.get().error(w, q) / all);
+      double whole = all.orElseThrow();
+      return OptionalDouble.of(whole == 0 ? 0 : h.get().error(w, q) / whole);
     }
 
     private void store(String name, GroupedCodes codes) {

@@ -50,6 +50,21 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     };
   }
 
+  /// The perplexity of the result over that of rounding to nearest at the same bits, where that was measured.
+  Optional<Comparison.Measure> overNearest() {
+    return nearest.flatMap(n -> comparison.map(c -> c.over(n)));
+  }
+
+  /// One sentence on what the method gained over rounding to nearest at the same bits, where that was measured.
+  public Optional<String> gain() {
+    return overNearest().map(m -> {
+      var n = nearest.orElseThrow();
+      var said = m.tie() ? "a tie on this text" : m.value() < 1 ? "better" : "WORSE: use more or other calibration text, or --method rtn";
+      return format("round to nearest at the same bits: perplexity %.3f (× %.3f), KL %.5f against %.5f nats per token; ours is × %s of it: %s",
+          n.quantized().value(), n.ratio().value(), n.kl(), comparison.orElseThrow().kl(), words(m), said);
+    });
+  }
+
   /// The content of the JSON file.
   public Map<String, Object> toMap() {
     var out = new LinkedHashMap<String, Object>();
@@ -70,6 +85,7 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     out.put("verdict", verdict());
     comparison.ifPresent(c -> out.put("held_out", comparison(c)));
     nearest.ifPresent(c -> out.put("held_out_rtn", comparison(c)));
+    overNearest().ifPresent(m -> out.put("perplexity_over_rtn", measure(m)));
     out.put("layers", layers.stream().map(Receipt::layer).toList());
     out.put("notes", notes);
     return out;
@@ -170,6 +186,7 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
     nearest.ifPresent(c -> judged(s, "round to nearest", c));
     judged(s, "as stored", comparison.orElseThrow());
     s.append("</table>\n");
+    gain().ifPresent(g -> s.append("<p>").append(escape(g)).append("</p>\n"));
   }
 
   private static void judged(StringBuilder s, String name, Comparison c) {
