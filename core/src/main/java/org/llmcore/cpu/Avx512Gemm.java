@@ -28,7 +28,6 @@ final class Avx512Gemm {
   private static final int DEPTH = 768;
   private static final int PANELS = 96 * 1024; // floats of a tree's panels: they stay in a second-level cache
   private static final int DIRECT = 768; // terms of a tree with which six rows and a leaf of b stay in a first-level cache
-  private static final int LEAVES = Rows.PARTIALS;
   private static final long MOST_A = 8L << 20; // floats of packed a: 32 MB
   private static final long MOST_B = 4L << 20;
   private static final int STAGED = 16; // rows of b that are decoded together
@@ -47,7 +46,8 @@ final class Avx512Gemm {
   private final boolean tree;
   private final boolean direct;
   private final int depth; // terms of a cut
-  private final int[] first = new int[LEAVES + 1]; // terms before leaf t
+  private final int leaves; // of a tree, or the one chain
+  private final int[] first; // terms before leaf t
   private final Job tiles; // what all blocks' jobs share
   private final Job terms; // the same for packing sixteens of terms of a
   private long left; // packed a
@@ -66,7 +66,9 @@ final class Avx512Gemm {
     direct = (pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree || c.alpha() == 1) && (!c.ta() || strided())) && (!tree || k <= DIRECT);
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
-    for (int t = 0; t < LEAVES; t++) first[t + 1] = first[t] + k / LEAVES + (partial(t) < k % LEAVES ? 1 : 0);
+    leaves = tree ? GemmTiles.leaves(pairs) : 1;
+    first = new int[leaves + 1];
+    for (int t = 0; t < leaves; t++) first[t + 1] = first[t] + k / leaves + (partial(t) < k % leaves ? 1 : 0);
     tiles = tiles();
     terms = terms(k, TERM);
   }
@@ -81,11 +83,11 @@ final class Avx512Gemm {
     new Avx512Gemm(lanes, workers, c, shared, true).run();
   }
 
-  /// Whether this is a product of two bf16 matrices whose terms come in pairs: unless they lie below each other in both, their number
-  /// must be even.
+  /// Whether this is a product of two bf16 matrices whose terms come in pairs: where they lie side by side in both, in fours of pairs; in
+  /// one, in pairs.
   static boolean takesPairs(Gemm c) {
     return c.k() > 0 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d && d.t().dtype() == DType.BF16
-        && (!c.ta() && c.tb() || c.alpha() == 1) && (c.k() % 2 == 0 || c.ta() && !c.tb());
+        && (c.ta() ? c.alpha() == 1 && (!c.tb() || c.k() % 2 == 0) : c.tb() ? c.k() % 8 == 0 : c.alpha() == 1 && c.k() % 2 == 0);
   }
 
   /// Whether a transposed a, six floats a term, is better read with its stride than packed: if a few panels of b meet it, and its rows
@@ -95,8 +97,8 @@ final class Avx512Gemm {
   }
 
   /// Which partial sum leaf t is: bits reversed.
-  private static int partial(int t) {
-    return Integer.reverse(t) >>> 28;
+  private int partial(int t) {
+    return leaves == 1 ? 0 : Integer.reverse(t) >>> 32 - Integer.numberOfTrailingZeros(leaves);
   }
 
   private void run() {
@@ -195,10 +197,10 @@ final class Avx512Gemm {
   private Job tiles() {
     var job = Job.ofBytes(GemmTiles.JOB);
     job.set(GemmTiles.A_PITCH, direct && !c.ta() ? 4L * k : 4);
-    job.set(GemmTiles.A_STEP, !direct ? TERM : tree ? 4L * LEAVES : c.ta() ? 4L * m : 4);
+    job.set(GemmTiles.A_STEP, !direct ? TERM : tree ? 4L * leaves : c.ta() ? 4L * m : 4);
     job.set(GemmTiles.A_GROUP, !direct ? TERM * k : c.ta() ? 4L * ROWS : 4L * ROWS * k);
     job.set(GemmTiles.ALPHA, Float.floatToRawIntBits(c.alpha()));
-    for (int t = 0; tree && t < LEAVES; t++) {
+    for (int t = 0; tree && t < leaves; t++) {
       int leaf = GemmTiles.LEAVES + 24 * t;
       job.set(leaf, first[t + 1] - first[t]);
       job.set(leaf + 8, Integer.numberOfTrailingZeros(~t)); // subtrees that end here
@@ -215,8 +217,8 @@ final class Avx512Gemm {
     job.set(GemmPacks.COUNT, terms / 16);
     job.set(GemmPacks.REST, terms % 16);
     job.set(GemmPacks.REST_MASK, mask(terms));
-    job.set(GemmPacks.STEP, tree ? bytes : LEAVES * bytes);
-    for (int t = 0; t < LEAVES; t++) job.set(GemmPacks.OFFSETS + 8 * (tree ? partial(t) : t), bytes * (tree ? first[t] : t));
+    job.set(GemmPacks.STEP, 16 / leaves * bytes);
+    for (int t = 0; t < leaves; t++) for (int i = 0; i < 16 / leaves; i++) job.set(GemmPacks.OFFSETS + 8 * (partial(t) + i * leaves), bytes * (first[t] + i));
     return job;
   }
 

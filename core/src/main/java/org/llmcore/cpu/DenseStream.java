@@ -15,8 +15,8 @@ record DenseStream(DType dtype) implements StreamForm {
   }
 
   @Override
-  public boolean ragged() {
-    return true;
+  public void rest(StreamCode s) {
+    s.tails();
   }
 
   @Override

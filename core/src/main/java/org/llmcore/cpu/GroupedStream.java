@@ -45,8 +45,8 @@ record GroupedStream(int bits, DType scales) implements StreamForm {
   }
 
   @Override
-  public boolean ragged() {
-    return true;
+  public void rest(StreamCode s) {
+    s.tails();
   }
 
   @Override

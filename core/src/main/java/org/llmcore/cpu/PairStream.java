@@ -1,32 +1,56 @@
 package org.llmcore.cpu;
 
-/// Dense rows of W in bf16 for rows of x in bf16, 64 pairs of columns a round.
+import org.llmcore.cpu.code.Condition;
+import org.llmcore.cpu.code.Label;
+
+import static org.llmcore.cpu.code.Gpr.R12;
+import static org.llmcore.cpu.code.Gpr.R8;
+import static org.llmcore.cpu.code.Gpr.RDI;
+import static org.llmcore.cpu.code.Gpr.RSI;
+
+/// Dense rows of W in bf16 for rows of x in bf16, by pairs of terms; a multiple of four pairs a row. A register holds four pairs of each of
+/// four rows of W, and the sums of four rows are one register.
 record PairStream() implements StreamForm {
-  private static final int BYTES = 4; // of a pair
+  private static final int QUARTER = 16; // bytes of four pairs
 
   @Override
   public int unit() {
-    return 64;
+    return 32;
   }
 
   @Override
   public int bytes() {
-    return unit() * BYTES;
+    return 128;
   }
 
   @Override
-  public boolean ragged() {
+  public boolean shared() {
     return true;
   }
 
   @Override
+  public void strip(StreamCode s) {
+    for (int at = 0; at < bytes(); at += QUARTER) s.pairs(at);
+  }
+
+  @Override
   public void row(StreamCode s, int r) {
-    for (int v = 0; v < 4; v++) {
-      s.vector(v);
-      var to = StreamForm.z(24 + v);
-      s.a.vmovups(s.masked(to), s.w(r, 64 * v));
-      s.usePairs(r, v, to);
-    }
+    throw new IllegalStateException("rows are taken together");
+  }
+
+  @Override
+  public void rest(StreamCode s) {
+    var done = new Label();
+    s.a.mov(R12, RDI.at(StreamCode.TAIL));
+    s.a.test(R12, R12);
+    s.a.j(Condition.EQUAL, done);
+    var again = s.a.here();
+    s.pairs(0);
+    s.a.add(R8, QUARTER);
+    s.a.add(RSI, QUARTER);
+    s.a.sub(R12, 4);
+    s.a.j(Condition.NOT_EQUAL, again);
+    s.a.bind(done);
   }
 
   @Override

@@ -17,7 +17,7 @@ import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
 /// Machine code of y (+)= alpha·x·Wᵀ for up to 8 rows of x, by rule 3 of `Kernel`: the 16 partial sums of an element are the 16
-/// lanes of a register. A round decodes `unit` columns of each of a strip of rows of W (4, or 2 for more than 4 rows of x), 16 weights
+/// lanes of a register; of pairs of bf16 four partial sums are a quarter of one (`StreamForm.shared`). A round decodes `unit` columns of each of a strip of rows of W (4, or 2 for more than 4 rows of x), 16 weights
 /// at a time, and multiplies them with all rows of x; at the end of the rows the trees of four elements are done together.
 ///
 /// Rows of a strip lie far apart and the next strip has the rows that follow them, so that each register's rows are one long stream
@@ -34,7 +34,7 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// | RDI           | the frame: what the call is about, and room for a few vectors   |
 /// | RSI, R8       | this round in x and in W                                        |
 /// | RDX, RCX      | bytes between rows of x, and three times that                   |
-/// | R9, R10, R11  | rows of W after the first; for more than 4 rows of x, R10 and R11 are 5 and 7 rows of x |
+/// | R9, R10, R11  | rows of W after the first; for more than 4 rows of x, R10 and R11 are 5 and 7 rows of x, but R13 and R14 where rows share registers |
 /// | R12           | rounds left                                                     |
 /// | R13, R14, R15, RBX, RBP, RAX | the form's                                       |
 final class StreamCode {
@@ -77,8 +77,8 @@ final class StreamCode {
   }
 
   /// Rows of W that are read side by side for m rows of x.
-  static int rows(int m) {
-    return m > 4 ? 2 : 4;
+  static int rows(StreamForm form, int m) {
+    return m > 4 && !form.shared() ? 2 : 4;
   }
 
   /// The next of `left` rows of x to take together.
@@ -105,7 +105,7 @@ final class StreamCode {
     for (int i = MANY - 1; i >= 0; i--) {
       if (i < MANY - 1) a.bind(variants[i]);
       m = i + 1;
-      rows = rows(m);
+      rows = rows(form, m);
       variant();
     }
     return a;
@@ -118,19 +118,20 @@ final class StreamCode {
     if (rows == 4) {
       a.mov(R10, RDI.at(W_ROW + 8));
       a.mov(R11, RDI.at(W_ROW + 16));
-    } else {
-      a.lea(R10, RCX.at(RDX, 2, 0));
-      a.lea(R11, R10.at(RDX, 2, 0));
     }
     for (int i = 0; i < 4; i++) a.kmovw(LANE[i], RDI.at(Y_MASKS + 2 * i));
     form.constants(this);
     var strip = a.here();
     a.mov(RSI, RDI.at(X));
     a.mov(R8, RDI.at(W));
-    for (int i = 0; i < m * rows; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
+    if (m > 4) {
+      a.lea(fifth(), RCX.at(RDX, 2, 0));
+      a.lea(seventh(), fifth().at(RDX, 2, 0));
+    }
+    for (int i = 0; i < (form.shared() ? m : m * rows); i++) a.vpxord(zmm(i), zmm(i), zmm(i));
     form.start(this);
     form.rounds(this);
-    if (form.ragged()) tails();
+    form.rest(this);
     finish();
     form.next(this);
     advance(W, W_PITCH);
@@ -160,7 +161,7 @@ final class StreamCode {
     a.j(Condition.EQUAL, done);
     var again = a.here();
     fetch(bytes);
-    for (int r = 0; r < rows; r++) form.row(this, r);
+    form.strip(this);
     form.step(this);
     a.add(RSI, 4 * unit);
     a.add(R8, bytes);
@@ -179,7 +180,7 @@ final class StreamCode {
   }
 
   /// The columns after the last whole round, vector by vector.
-  private void tails() {
+  void tails() {
     var done = new Label();
     a.mov(R12, RDI.at(TAIL));
     a.test(R12, R12);
@@ -218,12 +219,24 @@ final class StreamCode {
     }
   }
 
-  /// The same for vectors of pairs of bf16.
-  void usePairs(int r, int v, Vec w) {
+  /// Four pairs of bf16 of every row of W, `at` bytes on, times those of all rows of x.
+  void pairs(int at) {
+    var w = zmm(24 + at / 16 % 4);
+    a.vmovups(Vec.xmm(w.index()), w(0, at));
+    for (int r = 1; r < 4; r++) a.vinsertf32x4(w, w, w(r, at), r);
     for (int i = 0; i < m; i++) {
-      var sum = zmm(i * rows + r);
-      a.vdpbf16ps(tail == null ? sum : sum.keep(1), w, x(i).plus(64 * v));
+      var x = zmm(28 + i % 4);
+      a.vbroadcastf32x4(x, x(i).plus(at));
+      a.vdpbf16ps(zmm(i), w, x);
     }
+  }
+
+  private Gpr fifth() {
+    return form.shared() ? R13 : R10;
+  }
+
+  private Gpr seventh() {
+    return form.shared() ? R14 : R11;
   }
 
   private Mem x(int i) {
@@ -231,9 +244,9 @@ final class StreamCode {
       case 0 -> RSI.at(0);
       case 1, 2, 4 -> RSI.at(RDX, i, 0);
       case 3 -> RSI.at(RCX, 1, 0);
-      case 5 -> RSI.at(R10, 1, 0);
+      case 5 -> RSI.at(fifth(), 1, 0);
       case 6 -> RSI.at(RCX, 2, 0);
-      default -> RSI.at(R11, 1, 0);
+      default -> RSI.at(seventh(), 1, 0);
     };
   }
 
@@ -271,11 +284,15 @@ final class StreamCode {
     a.mov(R15, RDI.at(Y_ROW + 16));
     Mem[] y = {RBX.at(0), RBX.at(R12, 1, 0), RBX.at(R14, 1, 0), RBX.at(R15, 1, 0)};
     for (int i = 0; i < m; i++) {
-      var s = new Vec[4];
-      for (int r = 0; r < 4; r++) s[r] = zmm(i * rows + r % rows);
-      pair(24, s[0], s[1], 0x44, 0xee);
-      pair(26, s[2], s[3], 0x44, 0xee);
-      pair(24, zmm(24), zmm(26), 0x88, 0xdd); // 128 bits of four partial sums for each element
+      if (form.shared()) {
+        a.vmovaps(zmm(24), zmm(i));
+      } else {
+        var s = new Vec[4];
+        for (int r = 0; r < 4; r++) s[r] = zmm(i * rows + r % rows);
+        pair(24, s[0], s[1], 0x44, 0xee);
+        pair(26, s[2], s[3], 0x44, 0xee);
+        pair(24, zmm(24), zmm(26), 0x88, 0xdd); // 128 bits of four partial sums for each element
+      }
       a.vshufps(zmm(25), zmm(24), zmm(24), 0x4e);
       a.vaddps(zmm(24), zmm(24), zmm(25));
       a.vshufps(zmm(25), zmm(24), zmm(24), 0xb1);

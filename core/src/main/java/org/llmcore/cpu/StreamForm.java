@@ -15,8 +15,8 @@ sealed interface StreamForm permits DenseStream, PairStream, GroupedStream, Nf4S
   /// Bytes of a round in one row.
   int bytes();
 
-  /// Whether rows may end within a round.
-  default boolean ragged() {
+  /// Whether the rows of a strip share registers: four partial sums of each of four rows in one, for every row of x.
+  default boolean shared() {
     return false;
   }
 
@@ -31,6 +31,14 @@ sealed interface StreamForm permits DenseStream, PairStream, GroupedStream, Nf4S
     s.a.mov(R12, RDI.at(StreamCode.ROUNDS));
     s.loop(unit(), bytes());
   }
+
+  /// A round: all rows.
+  default void strip(StreamCode s) {
+    for (int r = 0; r < s.rows(); r++) row(s, r);
+  }
+
+  /// The columns of a strip after its last whole round, if rows may end within one.
+  default void rest(StreamCode s) {}
 
   /// Row r of a round: `StreamCode.vector` before and `StreamCode.use` after each vector is decoded, in ascending order.
   void row(StreamCode s, int r);

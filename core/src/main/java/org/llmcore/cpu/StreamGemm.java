@@ -69,7 +69,7 @@ final class StreamGemm {
     long first = block.b(c.n(), c.k(), 0, true) / c.k();
     for (int r = 0; r < block.rows(); ) {
       int m = StreamCode.take(block.rows() - r);
-      int strip = StreamCode.rows(m);
+      int strip = StreamCode.rows(form, m);
       int strips = block.columns() / strip;
       int rest = block.columns() % strip;
       frame(frame, m, left + 4L * r * k, pitch);

@@ -26,8 +26,9 @@ import org.llmcore.tensor.Tensor;
 ///
 /// Two tiers of the CPU device sum products of two bf16 matrices in the processor's order, still the same bits for every number of
 /// threads, every neighbour in the batch and every run:
-/// - `AVX512BF16`: both rules over pairs of terms, the odd one of a pair first (`GemmTiles`); where k is odd and terms lie side by side in
-///   either operand, the rules as they stand. A chain of `aᵀ·b`, which ends in the gradient of a parameter, may be cut at even k.
+/// - `AVX512BF16`: rule 2 over pairs of terms, the odd one of a pair first, and rule 3 with four partial sums of pairs (`GemmTiles`); the
+///   rules as they stand where k does not divide so (`a·bᵀ` by 8, `a·b` by 2). A chain of `aᵀ·b`, which ends in the gradient of a parameter,
+///   may be cut at even k.
 /// - `AMX`: `a·b` and `a·bᵀ` by tiles (`AmxTiles`); `aᵀ·b` keeps its chain.
 ///
 /// 2MNK flops per product. Deterministic.

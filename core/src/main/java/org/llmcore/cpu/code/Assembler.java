@@ -303,6 +303,11 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x18, d, d.index(), 0, s.index());
   }
 
+  /// 128 bits of memory in every quarter.
+  public void vbroadcastf32x4(Vec d, Mem s) {
+    e.evex(2, 1, 0, 0x1a, d, d.index(), 0, s, 16);
+  }
+
   /// The lower 32 bits of s in every lane.
   public void vpbroadcastd(Vec d, Gpr s) {
     e.evex(2, 1, 0, 0x7c, d, d.index(), 0, s.ordinal());
@@ -608,6 +613,12 @@ public final class Assembler {
   }
 
   /// 128-bit lane of a 512-bit register.
+  /// d = s with 128 bits of memory as its quarter `lane`.
+  public void vinsertf32x4(Vec d, Vec s, Mem m, int lane) {
+    e.evex(3, 1, 0, 0x18, d, d.index(), s.index(), m, 16);
+    e.u8(lane);
+  }
+
   public void vextractf32x4(Vec d, Vec s, int lane) {
     e.evex(3, 1, 0, 0x19, Vec.zmm(0), s.index(), 0, d.index());
     e.u8(lane);

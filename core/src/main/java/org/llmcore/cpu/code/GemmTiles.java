@@ -19,7 +19,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// and adds; the terms of a pair in turn, the odd one first, and denormals count as 0.
 /// `chain` (rule 2) runs through the terms in order, its sums starting from y or 0. `tree` (rule 3) finds the terms sorted by k mod
 /// 16, the 16 leaves in the order 0 8 4 12 2 10 … (bits reversed), so that both halves of every subtree follow each other; waiting
-/// subtrees lie on a stack in memory.
+/// subtrees lie on a stack in memory. Pairs of bf16 have four leaves, sorted by the number of the pair mod 4: half as many terms, and
+/// at twice the rate, would not be worth sixteen.
 public final class GemmTiles {
   /// Rows of a tile.
   public static final int ROWS = 6;
@@ -54,7 +55,7 @@ public final class GemmTiles {
   public static final int ADD = 112; // 0: sums start from 0, or replace y
   public static final int ALPHA = 120; // tree: factor, bits of an f32
   public static final int SUMS = 128; // tree: the stack
-  public static final int LEAVES = 144; // tree: 16 times (terms, subtrees that end here, bytes from the row to its first term)
+  public static final int LEAVES = 144; // tree: for each leaf (terms, subtrees that end here, bytes from the row to its first term)
   private static final int PANELS_LEFT = 136;
 
   /// Bytes of a job; Y, A and M move while it runs.
@@ -96,6 +97,11 @@ public final class GemmTiles {
   /// @param pairs whether the operands are pairs of bf16
   public static Assembler tree(boolean pairs) {
     return new GemmTiles(true, pairs).block();
+  }
+
+  /// How many leaves a tree has.
+  public static int leaves(boolean pairs) {
+    return pairs ? 4 : 16;
   }
 
   /// All rows: groups of six, then the rest.
@@ -257,7 +263,7 @@ public final class GemmTiles {
     a.jmp(pop);
     a.bind(popped);
     a.add(LEAF, 3);
-    a.cmp(LEAF, 48);
+    a.cmp(LEAF, 3 * leaves(pairs));
     a.j(EQUAL, finish);
     for (int i = 0; i < rows * vectors; i++) a.vmovups(STACK_AT.at(64 * i), zmm(i));
     a.add(STACK_AT, bytes);

@@ -94,6 +94,8 @@ class AssemblerTest {
           of("vmovdqu16 ymm5{k1}{z}, [rsi+32]", a -> a.vmovdqu16(ymm(5).zero(1), RSI.at(32))),
           of("vmovdqu16 [rsi]{k1}, ymm5", a -> a.vmovdqu16(RSI.at(0), ymm(5).keep(1))),
           of("vbroadcastss zmm31, [r8+20]", a -> a.vbroadcastss(zmm(31), R8.at(20))),
+          of("vbroadcastf32x4 zmm17, [rsi+rdx*2+16]", a -> a.vbroadcastf32x4(zmm(17), RSI.at(RDX, 2, 16))),
+          of("vinsertf32x4 zmm25, zmm24, [r8+r9+48], 3", a -> a.vinsertf32x4(zmm(25), zmm(24), R8.at(R9, 1, 48), 3)),
           of("vbroadcastss zmm8, xmm20", a -> a.vbroadcastss(zmm(8), xmm(20))),
           of("vpbroadcastd zmm6, r10d", a -> a.vpbroadcastd(zmm(6), R10)),
           of("vpbroadcastq zmm6, rcx", a -> a.vpbroadcastq(zmm(6), RCX)),
