@@ -1,12 +1,14 @@
 package org.llmcore.cpu;
 
 import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 
 import org.llmcore.flags.Flags;
 
-/// What it costs to hand work to the team (`Workers`) and to wait for it: runs of one empty task per thread, one after another, as kernels
-/// follow each other, and after a pause in which the team has gone to sleep.
+/// What it costs to hand work to the team (`Workers`) and to wait for it: runs of one task per thread, each of which waits until all have
+/// begun, so that nobody can do the work of two; one after another, as kernels follow each other, and after a pause in which the team has
+/// gone to sleep.
 ///
 ///     java … org.llmcore.cpu.HandOff        a Markdown table of medians, microseconds
 ///
@@ -33,9 +35,15 @@ final class HandOff {
     var nanos = new long[runs];
     for (int i = 0; i < runs; i++) {
       if (pause > 0) LockSupport.parkNanos(pause);
-      long begun = System.nanoTime();
-      workers.run(workers.count(), (_, _) -> {});
-      nanos[i] = System.nanoTime() - begun;
+      var begun = new AtomicInteger();
+      long start = System.nanoTime();
+      workers.run(
+          workers.count(),
+          (_, _) -> {
+            begun.incrementAndGet();
+            while (begun.get() < workers.count()) Thread.onSpinWait();
+          });
+      nanos[i] = System.nanoTime() - start;
     }
     Arrays.sort(nanos);
     return nanos[runs / 2] / 1e3;

@@ -10,6 +10,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.data.Offset.offset;
 
 class QuantizeTest {
   @TempDir private Path folder;
@@ -55,7 +56,10 @@ class QuantizeTest {
     var o = session.object();
     assertThat(o.path("mixed").asBoolean()).isTrue();
     assertThat(o.path("bits_per_weight").asDouble()).isBetween(3.0, 4.2);
-    assertThat(o.path("held_out_rtn").path("perplexity_after").path("value").asDouble()).isPositive();
+    double nearest = o.path("held_out_rtn").path("perplexity_after").path("value").asDouble();
+    double ours = o.path("held_out").path("perplexity_after").path("value").asDouble();
+    assertThat(o.path("perplexity_over_rtn").path("value").asDouble()).isCloseTo(ours / nearest, offset(1e-9));
+    assertThat(o.path("perplexity_over_rtn").path("low").asDouble()).isPositive().isLessThan(o.path("perplexity_over_rtn").path("high").asDouble());
     assertThat(Files.readString(budget.resolve("config.json"))).contains("\"dynamic\"");
     assertThat(Files.readString(budget.resolve("quantize-report.html"))).contains("round to nearest", "mixed bits");
     var good = folder.resolve("good");

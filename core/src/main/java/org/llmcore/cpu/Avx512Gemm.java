@@ -19,7 +19,7 @@ import org.llmcore.tensor.Memory;
 /// f32, and both orders are over pairs (`GemmTiles`). What rule 2 says of splits of a sum holds for those into even numbers of terms.
 ///
 /// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
-/// of a in the first; between cuts it rests in y, which is exact.
+/// of a in the first; between cuts it rests in y, which is exact: if y is not f32, in scratch. A bf16 y of one cut needs none.
 final class Avx512Gemm {
   private static final int ROWS = GemmTiles.ROWS;
   private static final int COLUMNS = GemmTiles.COLUMNS;
@@ -46,6 +46,7 @@ final class Avx512Gemm {
   private final boolean tree;
   private final boolean direct;
   private final int depth; // terms of a cut
+  private final boolean narrow; // y is bf16, and written as such
   private final int leaves; // of a tree, or the one chain
   private final int[] first; // terms before leaf t
   private final Job tiles; // what all blocks' jobs share
@@ -66,6 +67,7 @@ final class Avx512Gemm {
     direct = (pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree || c.alpha() == 1) && (!c.ta() || strided())) && (!tree || k <= DIRECT);
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
+    narrow = cuts == 1 && c.y().tensor().dtype() == DType.BF16;
     leaves = tree ? GemmTiles.leaves(pairs) : 1;
     first = new int[leaves + 1];
     for (int t = 0; t < leaves; t++) first[t + 1] = first[t] + k / leaves + (partial(t) < k % leaves ? 1 : 0);
@@ -125,7 +127,8 @@ final class Avx512Gemm {
         (task, scratch) -> {
           var b = grid.block(task);
           var block = new Block(batch + b.batch(), row + b.row(), b.column(), b.rows(), b.columns());
-          MatMulCpu.block(lanes, c, block, (_, y, pitch, s) -> block(block, b, groups(rows), batch, y, pitch, s), scratch);
+          if (narrow) block(block, b, groups(rows), batch, RowCode.at(c.y().tensor(), block.y(m, n)), 2L * n, scratch);
+          else MatMulCpu.block(lanes, c, block, (_, y, pitch, s) -> block(block, b, groups(rows), batch, y, pitch, s), scratch);
         });
   }
 
@@ -189,8 +192,9 @@ final class Avx512Gemm {
       job.set(GemmTiles.M, block.rows());
       job.set(GemmTiles.TERMS, terms);
       job.set(GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
-      if (tree) GemmCode.tree(job.at(at), pairs);
-      else GemmCode.chain(job.at(at), pairs);
+      var dtype = narrow ? DType.BF16 : DType.F32;
+      if (tree) GemmCode.tree(job.at(at), pairs, dtype);
+      else GemmCode.chain(job.at(at), pairs, dtype);
     }
   }
 

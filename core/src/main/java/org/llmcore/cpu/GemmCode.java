@@ -7,23 +7,28 @@ import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.cpu.code.GemmTiles;
 import org.llmcore.cpu.code.MachineCode;
+import org.llmcore.cpu.code.Routines;
 import org.llmcore.tensor.DType;
 
 /// The functions of `GemmTiles` and `GemmPacks`, made on first use. Each takes the address of its job.
 final class GemmCode {
-  private static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(false), 1);
-  private static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(false), 1);
+  private static final Routines CHAINS = new Routines(4, v -> GemmTiles.chain(v > 1, RowCode.dtype(v)));
+  private static final Routines TREES = new Routines(4, v -> GemmTiles.tree(v > 1, RowCode.dtype(v)));
 
   private GemmCode() {}
 
-  /// A block of y by rule 2.
-  static void chain(long job, boolean pairs) {
-    call(pairs ? OfPairs.CHAIN : CHAIN, job);
+  /// A block of y, F32 or BF16, by rule 2.
+  static void chain(long job, boolean pairs, DType y) {
+    CHAINS.get(variant(pairs, y)).run(job);
   }
 
-  /// A block of y by rule 3.
-  static void tree(long job, boolean pairs) {
-    call(pairs ? OfPairs.TREE : TREE, job);
+  /// A block of y, F32 or BF16, by rule 3.
+  static void tree(long job, boolean pairs, DType y) {
+    TREES.get(variant(pairs, y)).run(job);
+  }
+
+  private static int variant(boolean pairs, DType y) {
+    return (pairs ? 2 : 0) | RowCode.bit(y);
   }
 
   /// Runs a function of a product on its job.
@@ -63,8 +68,6 @@ final class GemmCode {
   }
 
   private static final class OfPairs {
-    static final MethodHandle CHAIN = MachineCode.function(GemmTiles.chain(true), 1);
-    static final MethodHandle TREE = MachineCode.function(GemmTiles.tree(true), 1);
     static final Packs PACKS =
         Packs.of(GemmPacks.rowPairs(), GemmPacks.columnPairs(), OfF32.PACKS.turned, OfF32.PACKS.turnedEdge, GemmPacks::linePairs);
   }

@@ -95,7 +95,7 @@ final class Workers implements AutoCloseable {
   }
 
   private void work(Worker me) {
-    var seen = run;
+    Run seen = null; // not what stands in `run`: the first one may have come before this thread began
     while (true) {
       for (int spins = 0; run == seen; spins++) {
         if (closed) return;

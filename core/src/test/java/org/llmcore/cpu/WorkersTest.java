@@ -40,6 +40,20 @@ class WorkersTest {
     }
   }
 
+  @Test
+  void aNewTeamTakesPartInItsFirstRun() {
+    for (int team = 0; team < 100; team++) {
+      try (var workers = new Workers(2)) {
+        var both = new CountDownLatch(2);
+        workers.run(2, (_, _) -> {
+          both.countDown();
+          await(both);
+        });
+        assertThat(both.getCount()).isZero();
+      }
+    }
+  }
+
   /// Returns only if the other task runs at the same time.
   private static void await(CountDownLatch both) {
     try {

@@ -1,5 +1,7 @@
 package org.llmcore.cpu.code;
 
+import org.llmcore.tensor.DType;
+
 import static org.llmcore.cpu.code.Condition.*;
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.*;
@@ -15,7 +17,7 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | a       | where it lies, any pitches of rows and terms; or packed in groups of 6 rows, `[term][8]` floats     |
 /// | b       | packed in panels of 64 columns, the last one narrower, `[term][columns]` floats                     |
 ///
-/// `GemmPacks` packs. Both orders exist for bf16 too: there a float of the layout is a pair of terms, which one `vdpbf16ps` multiplies
+/// `GemmPacks` packs. y is f32, or bf16 that is widened when it is read and rounded once when it is written. Both orders exist for bf16 too: there a float of the layout is a pair of terms, which one `vdpbf16ps` multiplies
 /// and adds; the terms of a pair in turn, the odd one first, and denormals count as 0.
 /// `chain` (rule 2) runs through the terms in order, its sums starting from y or 0. `tree` (rule 3) finds the terms sorted by k mod
 /// 16, the 16 leaves in the order 0 8 4 12 2 10 … (bits reversed), so that both halves of every subtree follow each other; waiting
@@ -76,27 +78,35 @@ public final class GemmTiles {
   private static final Gpr[] SAVED = {RBX, RBP, R12, R13, R14, R15};
 
   private static final Vec FACTOR = zmm(31);
+  private static final Vec SPARE = zmm(27); // free between two products, as all from 24 on
+  private static final Vec READ = zmm(28);
+  private static final Vec NARROWED = zmm(29);
+  private static final Rounding ROUNDING = new Rounding(zmm(24), zmm(25), zmm(26), 2);
   private static final int EDGE = 1; // the mask of a tile's last vector
 
   private final Assembler a = new Assembler();
   private final boolean tree;
   private final boolean pairs;
+  private final boolean narrow; // y is bf16
 
-  private GemmTiles(boolean tree, boolean pairs) {
+  private GemmTiles(boolean tree, boolean pairs, DType y) {
     this.tree = tree;
     this.pairs = pairs;
+    narrow = y == DType.BF16;
   }
 
   /// y (+)= a·b by rule 2.
   /// @param pairs whether the operands are pairs of bf16
-  public static Assembler chain(boolean pairs) {
-    return new GemmTiles(false, pairs).block();
+  /// @param y     F32 or BF16
+  public static Assembler chain(boolean pairs, DType y) {
+    return new GemmTiles(false, pairs, y).block();
   }
 
   /// y = alpha·s or fma(alpha, s, y) with s = a·bᵀ by rule 3.
   /// @param pairs whether the operands are pairs of bf16
-  public static Assembler tree(boolean pairs) {
-    return new GemmTiles(true, pairs).block();
+  /// @param y     F32 or BF16
+  public static Assembler tree(boolean pairs, DType y) {
+    return new GemmTiles(true, pairs, y).block();
   }
 
   /// How many leaves a tree has.
@@ -161,8 +171,8 @@ public final class GemmTiles {
     var panels = a.here();
     a.mov(B_AT, PANEL_AT);
     tile(rows, VECTORS);
-    a.add(Y_AT, COLUMNS * 4);
-    if (rows > 3) a.add(Y3_AT, COLUMNS * 4);
+    a.add(Y_AT, 4 * vector());
+    if (rows > 3) a.add(Y3_AT, 4 * vector());
     a.add(PANEL_AT, JOB_AT.at(B_PANEL));
     a.mov(RAX, JOB_AT.at(PANELS_LEFT));
     a.dec(RAX);
@@ -200,13 +210,14 @@ public final class GemmTiles {
       a.mov(RAX, JOB_AT.at(ADD));
       a.test(RAX, RAX);
       a.j(EQUAL, zero);
-      each(rows, vectors, (sum, y) -> a.vmovups(y.mask() == 0 ? sum : sum.zero(EDGE), y.at()));
+      each(rows, vectors, this::load);
       a.jmp(go);
       a.bind(zero);
       clear(rows, vectors);
       a.bind(go);
       multiply(rows, vectors);
-      each(rows, vectors, (sum, y) -> a.vmovups(y.at(), y.mask() == 0 ? sum : sum.keep(EDGE)));
+      rounding();
+      each(rows, vectors, this::store);
     }
   }
 
@@ -269,15 +280,16 @@ public final class GemmTiles {
     a.add(STACK_AT, bytes);
     a.jmp(leaf);
     a.bind(finish);
+    rounding();
     a.mov(RAX, JOB_AT.at(ADD));
     a.test(RAX, RAX);
     a.j(EQUAL, replace);
     each(
         rows, vectors,
         (sum, y) -> {
-          a.vmovups(y.mask() == 0 ? zmm(28) : zmm(28).zero(EDGE), y.at());
-          a.vfmadd213ps(sum, FACTOR, zmm(28));
-          a.vmovups(y.at(), y.mask() == 0 ? sum : sum.keep(EDGE));
+          load(READ, y);
+          a.vfmadd213ps(sum, FACTOR, READ);
+          store(sum, y);
         });
     a.jmp(done);
     a.bind(replace);
@@ -285,7 +297,7 @@ public final class GemmTiles {
         rows, vectors,
         (sum, y) -> {
           a.vmulps(sum, sum, FACTOR);
-          a.vmovups(y.at(), y.mask() == 0 ? sum : sum.keep(EDGE));
+          store(sum, y);
         });
     a.bind(done);
   }
@@ -298,6 +310,45 @@ public final class GemmTiles {
     for (int i = 0; i < rows * vectors; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
   }
 
+  /// Bytes of 16 elements of y.
+  private int vector() {
+    return narrow ? 32 : 64;
+  }
+
+  /// Loads what `store` of bf16 needs.
+  private void rounding() {
+    if (!narrow) return;
+    constant(ROUNDING.one(), Rounding.ONE);
+    constant(ROUNDING.half(), Rounding.HALF);
+    constant(ROUNDING.quiet(), Rounding.QUIET);
+  }
+
+  private void constant(Vec d, int value) {
+    a.mov(RAX, value);
+    a.vpbroadcastd(d, RAX);
+  }
+
+  private void load(Vec d, Place y) {
+    var to = y.mask() == 0 ? d : d.zero(EDGE);
+    if (narrow) {
+      a.vpmovzxwd(to, y.at());
+      a.vpslld(d, d, 16);
+    } else {
+      a.vmovups(to, y.at());
+    }
+  }
+
+  private void store(Vec v, Place y) {
+    var from = v;
+    if (narrow) {
+      from = NARROWED;
+      ROUNDING.narrow(a, from, v, SPARE);
+    }
+    if (y.mask() != 0) from = from.keep(EDGE);
+    if (narrow) a.vpmovdw(y.at(), from);
+    else a.vmovups(y.at(), from);
+  }
+
   /// A vector of y, and the mask it is read and written under.
   private record Place(Mem at, int mask) {}
 
@@ -308,7 +359,7 @@ public final class GemmTiles {
   private void each(int rows, int vectors, Body body) {
     for (int r = 0; r < rows; r++) {
       for (int v = 0; v < vectors; v++) {
-        body.emit(sum(r, v, vectors), new Place(row(r, Y_AT, Y3_AT, PITCH_AT, 64 * v), v == vectors - 1 ? EDGE : 0));
+        body.emit(sum(r, v, vectors), new Place(row(r, Y_AT, Y3_AT, PITCH_AT, vector() * v), v == vectors - 1 ? EDGE : 0));
       }
     }
   }

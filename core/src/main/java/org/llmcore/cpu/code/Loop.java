@@ -76,11 +76,12 @@ public final class Loop {
   /// Loads what `store` of bf16 needs.
   public void narrows(DType... targets) {
     for (var t : targets) {
-      if (t != DType.BF16) continue;
-      bits(1);
-      bits(0x7fff);
-      bits(0x40);
+      if (t == DType.BF16) rounding();
     }
+  }
+
+  private Rounding rounding() {
+    return new Rounding(bits(Rounding.ONE), bits(Rounding.HALF), bits(Rounding.QUIET), 2);
   }
 
   /// Starts a loop over elements 0 … n−1 in steps of 16. The body is written twice, once whole and once masked:
@@ -149,22 +150,9 @@ public final class Loop {
     if (dtype == DType.F32) {
       a.vmovups(row.at(RAX, 4, 0), tail ? v.keep(1) : v);
     } else {
-      narrow(v);
+      rounding().narrow(a, zmm(13), v, zmm(14));
       a.vpmovdw(row.at(RAX, 2, 0), tail ? zmm(13).keep(1) : zmm(13));
     }
-  }
-
-  /// zmm13 = the bf16 of v as `Bf16.of` rounds: to nearest even, NaN quiet.
-  private void narrow(Vec v) {
-    var high = zmm(14);
-    var rounded = zmm(13);
-    a.vpsrld(high, v, 16);
-    a.vpandd(rounded, high, bits(1));
-    a.vpaddd(rounded, rounded, v);
-    a.vpaddd(rounded, rounded, bits(0x7fff));
-    a.vpsrld(rounded, rounded, 16);
-    a.vcmpps(2, v, v, 3);
-    a.vpord(rounded.keep(2), high, bits(0x40));
   }
 
   /// The tree over the 16 partial sums in s, into lane 0 of s: i with i+8, then +4, +2, +1.
