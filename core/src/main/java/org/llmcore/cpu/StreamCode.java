@@ -62,6 +62,7 @@ final class StreamCode {
   static final int BYTES = VECTORS + 4 * 64;
 
   private static final int MANY = 8;
+  private static final int LINE = 64; // bytes
   private static final Gpr[] SAVED = {RBX, RBP, R12, R13, R14, R15};
   private static final int[] LANE = {2, 5, 6, 7};
   private static final Gpr[] ROW = {null, R9, R10, R11};
@@ -154,19 +155,27 @@ final class StreamCode {
     a.mov(RDI.at(to), RAX);
   }
 
-  /// A loop of R12 rounds, which may be none.
+  /// A loop of R12 rounds, which may be none: as many at once as a line of memory holds, so that each line is asked for once.
   void loop(int unit, int bytes) {
+    int many = Math.max(1, LINE / bytes);
+    if (many > 1) loop(unit, bytes, many);
+    loop(unit, bytes, 1);
+  }
+
+  private void loop(int unit, int bytes, int together) {
     var done = new Label();
-    a.test(R12, R12);
-    a.j(Condition.EQUAL, done);
     var again = a.here();
-    fetch(bytes);
-    form.strip(this);
-    form.step(this);
-    a.add(RSI, 4 * unit);
-    a.add(R8, bytes);
-    a.dec(R12);
-    a.j(Condition.NOT_EQUAL, again);
+    a.cmp(R12, together);
+    a.j(Condition.BELOW, done);
+    fetch(together * bytes);
+    for (int i = 0; i < together; i++) {
+      form.strip(this);
+      form.step(this);
+      a.add(RSI, 4 * unit);
+      a.add(R8, bytes);
+    }
+    a.sub(R12, together);
+    a.jmp(again);
     a.bind(done);
   }
 
@@ -175,7 +184,7 @@ final class StreamCode {
     a.mov(RAX, RDI.at(AHEAD));
     a.add(RAX, R8);
     for (int r = 0; r < rows; r++) {
-      for (int i = 0; i < bytes; i += 64) a.prefetcht0(r == 0 ? RAX.at(i) : RAX.at(ROW[r], 1, i));
+      for (int i = 0; i < bytes; i += LINE) a.prefetcht0(r == 0 ? RAX.at(i) : RAX.at(ROW[r], 1, i));
     }
   }
 
