@@ -1,6 +1,7 @@
 package org.llmcore.cpu;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 import org.junit.jupiter.api.Test;
@@ -10,7 +11,6 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
@@ -169,20 +169,44 @@ class MatMulCpuTest {
 
   @Test
   void nothingOutsideTheResultIsWritten() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
-      var s = new Stage(region, device);
-      for (var orientation : orientations()) {
-        for (int m : new int[] {3, 37}) {
-          var guarded = s.random(DType.F32, m + 2, 41);
-          var before = guarded.toFloats();
-          var a = s.random(DType.F32, orientation[0] ? 19 : m, orientation[0] ? m : 19);
-          var b = s.random(DType.F32, orientation[1] ? 41 : 19, orientation[1] ? 19 : 41);
-          device.run(new MatMul.Product(Sink.write(guarded.slice(1, m + 1)), a, b, orientation[0], orientation[1], 1));
-          for (int i = 0; i < 41; i++) {
-            assertThat(Memory.f32(guarded.address() + 4L * i)).isEqualTo(before[i]);
-            assertThat(guarded.get((m + 1L) * 41 + i)).isEqualTo(before[(m + 1) * 41 + i]);
+    for (var dtype : DTYPES) {
+      try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
+        var s = new Stage(region, device);
+        for (var orientation : orientations()) {
+          for (int m : new int[] {3, 37}) {
+            var guarded = s.random(dtype, m + 2, 41);
+            var before = guarded.toFloats();
+            var a = s.random(DType.F32, orientation[0] ? 19 : m, orientation[0] ? m : 19);
+            var b = s.random(DType.F32, orientation[1] ? 41 : 19, orientation[1] ? 19 : 41);
+            device.run(new MatMul.Product(Sink.write(guarded.slice(1, m + 1)), a, b, orientation[0], orientation[1], 1));
+            for (int i = 0; i < 41; i++) {
+              assertThat(guarded.get(i)).isEqualTo(before[i]);
+              assertThat(guarded.get((m + 1L) * 41 + i)).isEqualTo(before[(m + 1) * 41 + i]);
+            }
           }
         }
+      }
+    }
+  }
+
+  @Test
+  void whatIsNoNumberAndWhatIsTinyIsRoundedLikeAnyOther() {
+    float[] special = {Float.NaN, Float.POSITIVE_INFINITY, -0f, 0x1p-130f, -0x1.8p-133f, 0x1.01p0f, 0x1.03p0f, Float.MAX_VALUE};
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.exactHere().getLast(), 2)) {
+      var s = new Stage(region, device);
+      for (var orientation : new boolean[][] {{false, true}, {false, false}, {true, false}}) {
+        var a = s.random(DType.F32, orientation[0] ? 1 : 40, orientation[0] ? 40 : 1);
+        var rows = new float[40];
+        for (int i = 0; i < rows.length; i++) rows[i] = special[i % special.length];
+        a.set(rows);
+        var ones = new float[70];
+        Arrays.fill(ones, 1);
+        var b = s.random(DType.F32, orientation[1] ? 70 : 1, orientation[1] ? 1 : 70).set(ones);
+        var y = s.random(DType.BF16, 40, 70);
+        var c = new MatMul.Product(Sink.write(y), a, b, orientation[0], orientation[1], 1);
+        var expected = s.random(DType.BF16, 40, 70).set(definition(c, y.toFloats()));
+        device.run(c);
+        assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
       }
     }
   }
