@@ -20,11 +20,11 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 import org.llmcore.cpu.CpuDevice;
+import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
-import org.llmcore.quant.BlockCodes;
 import org.llmcore.quant.Nf4Codes;
 import org.llmcore.quant.RoundToNearest;
 import org.llmcore.tensor.BlockType;
@@ -35,7 +35,7 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// Products of 1 and 128 rows with a weight matrix (4096, 4096), forward and backward, in every form of few bits and dense beside
-/// them; encoding and decoding of that matrix. `Main` adds GB/s of the weights' bytes and, for the product, the share of what memory
+/// them. `Main` adds GB/s of the weights' bytes and, for y = x·Wᵀ, the share of what memory
 /// gives (a matrix that a cache holds may exceed it: `Streaming` avoids that).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
@@ -45,7 +45,7 @@ import org.llmcore.tensor.Shape;
 @Measurement(iterations = 5, time = 1)
 public class QuantBenchmark {
   static final int N = 4096;
-  private static final int GROUP = 128;
+  static final int GROUP = 128;
 
   /// What the weights are held in.
   public enum Form {
@@ -70,18 +70,15 @@ public class QuantBenchmark {
 
   private CpuDevice device;
   private Region region;
-  private float[] weights;
   private Kernel forward;
   private Kernel backward;
-  private Kernel dequantize;
 
   @Setup(Level.Trial)
   public void setup() {
     device = CpuDevice.open();
     region = Region.growing("benchmark");
     var random = new Random(1);
-    weights = new float[N * N];
-    for (int i = 0; i < weights.length; i++) weights[i] = (float) (0.02 * random.nextGaussian());
+    var weights = weights(random);
     var x = region.carve(DType.F32, Shape.of(rows, N));
     for (long i = 0; i < x.elements(); i++) x.segment().setAtIndex(java.lang.foreign.ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
     var y = region.carve(DType.F32, Shape.of(rows, N));
@@ -90,31 +87,35 @@ public class QuantBenchmark {
       forward = new MatMul.Product(Sink.write(y), x, w, false, true, 1);
       backward = new MatMul.Product(Sink.write(y), x, w, false, false, 1);
     } else {
-      var w = matrix();
+      var w = matrix(form, weights, device, region);
       forward = new QuantMatMul.Product(Sink.write(y), x, w, true);
       backward = new QuantMatMul.Product(Sink.write(y), x, w, false);
-      dequantize = new QuantMatMul.Dequantize(region.carve(DType.F32, Shape.of(N, N)), w);
     }
   }
 
-  private QuantMatrix matrix() {
+  static float[] weights(Random random) {
+    var weights = new float[N * N];
+    for (int i = 0; i < weights.length; i++) weights[i] = (float) (0.02 * random.nextGaussian());
+    return weights;
+  }
+
+  /// The weights in few bits; those of blocks are others, for their time depends on no value.
+  static QuantMatrix matrix(Form form, float[] weights, Device device, Region region) {
     return switch (form) {
-      case GROUPED_2 -> grouped(2);
-      case GROUPED_3 -> grouped(3);
-      case GROUPED_4 -> grouped(4);
-      case GROUPED_8 -> grouped(8);
+      case GROUPED_2, GROUPED_3, GROUPED_4, GROUPED_8 -> RoundToNearest.quantize(weights, N, N, bits(form), GROUP, false, true).upload(device, region, DType.F16);
       case NF4, NF4_DOUBLE -> Nf4Codes.encode(weights).upload(device, region, N, N, form == Form.NF4_DOUBLE);
-      case Q8_0, Q4_0, Q4_K, Q6_K -> blocks(BlockType.valueOf(form.name()));
-      default -> throw new IllegalStateException(form + " is dense");
+      case Q8_0, Q4_0, Q4_K, Q6_K -> blocks(BlockType.valueOf(form.name()), device, region);
+      case F32, BF16 -> throw new IllegalStateException(form + " is dense");
     };
   }
 
-  private QuantMatrix grouped(int bits) {
-    return RoundToNearest.quantize(weights, N, N, bits, GROUP, false, true).upload(device, region, DType.F16);
+  /// Bits of a code in groups.
+  static int bits(Form form) {
+    return Integer.parseInt(form.name().substring("GROUPED_".length()));
   }
 
-  /// Random bytes; f16 scales among them may be anything but NaN and infinity, which no time depends on.
-  private QuantMatrix blocks(BlockType type) {
+  /// Random bytes; f16 scales among them may be anything but NaN and infinity.
+  private static QuantMatrix blocks(BlockType type, Device device, Region region) {
     var w = Blocks.carve(region, type, N, N);
     var bytes = new byte[(int) w.codes().bytes()];
     new SplittableRandom(1).nextBytes(bytes);
@@ -141,36 +142,13 @@ public class QuantBenchmark {
     device.run(backward);
   }
 
-  /// W as f32.
-  @Benchmark
-  public void decode() {
-    if (dequantize != null) device.run(dequantize);
-  }
-
-  /// f32 to codes on the host; groups are rounded to nearest. Q6_K is not made, dense forms are copied.
-  @Benchmark
-  public Object encode() {
-    return switch (form) {
-      case NF4, NF4_DOUBLE -> Nf4Codes.encode(weights);
-      case Q8_0, Q4_0, Q4_K -> BlockCodes.encode(BlockType.valueOf(form.name()), weights, weights.length);
-      case GROUPED_2 -> RoundToNearest.quantize(weights, N, N, 2, GROUP, false, true);
-      case GROUPED_3 -> RoundToNearest.quantize(weights, N, N, 3, GROUP, false, true);
-      case GROUPED_4 -> RoundToNearest.quantize(weights, N, N, 4, GROUP, false, true);
-      case GROUPED_8 -> RoundToNearest.quantize(weights, N, N, 8, GROUP, false, true);
-      case F32, BF16, Q6_K -> weights.clone();
-    };
-  }
-
   /// Bytes of the weights in a form.
   static double bytes(Form form) {
     double weights = (double) N * N;
     return switch (form) {
       case F32 -> 4 * weights;
       case BF16 -> 2 * weights;
-      case GROUPED_2 -> weights * (2 + 32.0 / GROUP) / 8;
-      case GROUPED_3 -> weights * (3 + 32.0 / GROUP) / 8;
-      case GROUPED_4 -> weights * (4 + 32.0 / GROUP) / 8;
-      case GROUPED_8 -> weights * (8 + 32.0 / GROUP) / 8;
+      case GROUPED_2, GROUPED_3, GROUPED_4, GROUPED_8 -> weights * (bits(form) + 32.0 / GROUP) / 8;
       case NF4 -> weights * 4.5 / 8;
       case NF4_DOUBLE -> weights * (4 + 8.0 / 64 + 32.0 / (64 * 256)) / 8;
       case Q8_0, Q4_0, Q4_K, Q6_K -> {
