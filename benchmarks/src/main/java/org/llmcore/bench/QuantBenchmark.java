@@ -25,6 +25,7 @@ import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
+import org.llmcore.quant.GroupedCodes;
 import org.llmcore.quant.Nf4Codes;
 import org.llmcore.quant.RoundToNearest;
 import org.llmcore.tensor.BlockType;
@@ -35,8 +36,8 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// Products of 1 and 128 rows with a weight matrix (4096, 4096), forward and backward, in every form of few bits and dense beside
-/// them. `Main` adds GB/s of the weights' bytes and, for y = x·Wᵀ, the share of what memory
-/// gives (a matrix that a cache holds may exceed it: `Streaming` avoids that).
+/// them. `Main` adds GB/s of the weights' bytes and, for y = x·Wᵀ, the share of what memory gives
+/// (a matrix that a cache holds may exceed it: `Streaming` avoids that).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -45,7 +46,7 @@ import org.llmcore.tensor.Shape;
 @Measurement(iterations = 5, time = 1)
 public class QuantBenchmark {
   static final int N = 4096;
-  static final int GROUP = 128;
+  private static final int GROUP = 128;
 
   /// What the weights are held in.
   public enum Form {
@@ -102,15 +103,19 @@ public class QuantBenchmark {
   /// The weights in few bits; those of blocks are others, for their time depends on no value.
   static QuantMatrix matrix(Form form, float[] weights, Device device, Region region) {
     return switch (form) {
-      case GROUPED_2, GROUPED_3, GROUPED_4, GROUPED_8 -> RoundToNearest.quantize(weights, N, N, bits(form), GROUP, false, true).upload(device, region, DType.F16);
+      case GROUPED_2, GROUPED_3, GROUPED_4, GROUPED_8 -> grouped(form, weights).upload(device, region, DType.F16);
       case NF4, NF4_DOUBLE -> Nf4Codes.encode(weights).upload(device, region, N, N, form == Form.NF4_DOUBLE);
       case Q8_0, Q4_0, Q4_K, Q6_K -> blocks(BlockType.valueOf(form.name()), device, region);
       case F32, BF16 -> throw new IllegalStateException(form + " is dense");
     };
   }
 
-  /// Bits of a code in groups.
-  static int bits(Form form) {
+  /// The weights rounded to nearest in groups.
+  static GroupedCodes grouped(Form form, float[] weights) {
+    return RoundToNearest.quantize(weights, N, N, bits(form), GROUP, false, true);
+  }
+
+  private static int bits(Form form) {
     return Integer.parseInt(form.name().substring("GROUPED_".length()));
   }
 

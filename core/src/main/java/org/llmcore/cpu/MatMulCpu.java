@@ -17,7 +17,8 @@ import org.llmcore.tensor.Tensor;
 /// where b has few rows (`ThinGemm`). Two bf16 operands are multiplied in the processor's order of sums where it has instructions for
 /// that: by `AmxGemm`, or in pairs by the others. Which order it is never depends on the number of rows.
 ///
-/// Operands become f32 where they are packed; a block of y that is not f32 is computed in scratch and rounded once.
+/// Operands become f32 where they are packed; a y that is not f32 is rounded once: by `Avx512Gemm` in registers where it can,
+/// else from a block in scratch.
 final class MatMulCpu {
   /// Rows from which transposing b pays.
   private static final int MANY = 32;

@@ -179,7 +179,7 @@ final class StreamCode {
     a.bind(done);
   }
 
-  /// Asks for the lines that a round `AHEAD` of this one reads.
+  /// Asks for the lines that lie `AHEAD` of these bytes.
   private void fetch(int bytes) {
     a.mov(RAX, RDI.at(AHEAD));
     a.add(RAX, R8);

@@ -1,6 +1,6 @@
 package org.llmcore.quantize;
 
-import java.util.List;
+import java.util.Arrays;
 
 import org.junit.jupiter.api.Test;
 
@@ -13,10 +13,10 @@ import static org.assertj.core.data.Offset.offset;
 class ComparisonTest {
   /// A quantized model by its loss on each of some sequences of equal length.
   private static Comparison of(double... losses) {
-    var list = java.util.Arrays.stream(losses).boxed().toList();
+    var list = Arrays.stream(losses).boxed().toList();
     double mean = list.stream().mapToDouble(d -> d).average().orElseThrow();
     var quantized = Comparison.Measure.of(list, mean);
-    return new Comparison(10, quantized, quantized, quantized, 0, new Score(1, 1), List.copyOf(list));
+    return new Comparison(10, quantized, quantized, quantized, 0, new Score(1, 1), list);
   }
 
   @Test
