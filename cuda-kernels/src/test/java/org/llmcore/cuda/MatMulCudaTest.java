@@ -1,8 +1,7 @@
 package org.llmcore.cuda;
 
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -102,8 +101,11 @@ class MatMulCudaTest {
   /// Two blocks of 256 threads on a multiprocessor hide each other's barriers; ptxas says what the registers allow.
   @Test
   void twoBlocksFitOnAMultiprocessor() throws IOException {
-    var lines = Files.readAllLines(Path.of("src/main/resources/org/llmcore/cuda/registers.txt")).stream()
-        .filter(l -> l.startsWith("matmul_mma ") || l.startsWith("matmul_skinny ")).toList();
+    List<String> lines;
+    try (var in = CudaDevice.class.getResourceAsStream("registers.txt")) {
+      lines = new String(in.readAllBytes(), StandardCharsets.UTF_8).lines()
+          .filter(l -> l.startsWith("matmul_mma ") || l.startsWith("matmul_skinny ")).toList();
+    }
     assertThat(lines).hasSizeGreaterThan(30).allSatisfy(l -> {
       var words = Arrays.asList(l.split(" "));
       assertThat(Integer.parseInt(words.get(words.indexOf("registers,") - 1))).as(l).isLessThanOrEqualTo(65536 / 512);
