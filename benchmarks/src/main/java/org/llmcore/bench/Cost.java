@@ -32,6 +32,7 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
       case MatMul.Product k -> product(k, bytes);
       case QuantMatMul.Product k ->
           new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
+      case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
       case Attention.Forward k -> new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
       case Attention.Backward k -> new Cost("Attention.Backward", 10.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
       // Rows that are looked up, not the whole table.

@@ -31,10 +31,10 @@ import org.llmcore.trace.TracedDevice;
 /// Tokens per second of a whole model at batch 1: reading a prompt (the median of three), then writing greedily; and the bytes of weights
 /// per second of that beside what memory gives right afterwards.
 ///
-///     java … -cp benchmarks.jar org.llmcore.bench.Decoding <file.gguf | F32 | BF16 | GPTQ4> [prompt] [tokens] [trace]
+///     java … -cp benchmarks.jar org.llmcore.bench.Decoding <file.gguf | F32 | BF16 | GPTQ4> [prompt] [tokens] [int8] [trace]
 ///
 /// F32, BF16 and GPTQ4 (4 bits, groups of 128) are the 1.1B shape with random weights. Prints a line of JSON; with `trace` also
-/// what each kernel took. With LLM_THREADS=1 the clock is the thread's own.
+/// what each kernel took, with `int8` activations are in eight bits. With LLM_THREADS=1 the clock is the thread's own.
 final class Decoding {
   private static final int THREADS = Flags.threads();
   private static final int PREFILLS = 3;
@@ -44,16 +44,19 @@ final class Decoding {
   public static void main(String[] args) {
     int prompt = args.length > 1 ? Integer.parseInt(args[1]) : 32;
     int tokens = args.length > 2 ? Integer.parseInt(args[2]) : 48;
-    boolean trace = args.length > 3;
+    var words = List.of(args);
+    boolean trace = words.contains("trace");
+    boolean int8 = words.contains("int8");
     try (var cpu = CpuDevice.open()) {
       var device = trace ? new TracedDevice(cpu, System.out::println, false) : cpu;
       if (args[0].endsWith(".gguf")) {
         try (var model = LanguageModel.open(cpu, Path.of(args[0]), Optional.empty(), Precision.BF16_WEIGHTS, false)) {
-          run(args[0], device, model.decoder(), prompt, tokens);
+          run(args[0], device, int8 ? model.decoder().withInt8() : model.decoder(), prompt, tokens);
         }
       } else {
         try (var region = Region.growing("weights")) {
-          run("1.1B " + args[0], device, random(cpu, region, args[0]), prompt, tokens);
+          var model = random(cpu, region, args[0]);
+          run("1.1B " + args[0], device, int8 ? model.withInt8() : model, prompt, tokens);
         }
       }
       if (device instanceof TracedDevice t) t.close();

@@ -31,9 +31,10 @@ import org.llmcore.tensor.Tensor;
 /// in GB/s of W's bytes and as a share of the best reading: neighbours on the machine only ever make both slower.
 final class Streaming {
   private static final int[][] SHAPES = {{2048, 2048}, {5632, 2048}, {32000, 2048}, {4096, 4096}};
-  private static final long COLD = 300L << 20; // more than a last-level cache
+  private static final long COLD = Long.getLong("cold", 300L << 20); // more than a last-level cache
   private static final int TURNS = Integer.getInteger("turns", 60);
   private static final int THREADS = Integer.getInteger("threads", 2);
+  private static final boolean INT8 = Boolean.getBoolean("int8"); // activations in eight bits, where W is in few
 
   record Form(String name, Kernel[] copies, long bytes) {}
 
@@ -103,7 +104,7 @@ final class Streaming {
 
   private static Form few(String name, Tensor y, Tensor x, Maker<QuantMatrix> w) {
     var first = w.make();
-    return form(name, first.bytes(), () -> new QuantMatMul.Product(Sink.write(y), x, w.make(), true));
+    return form(name, first.bytes(), () -> QuantMatMul.product(Sink.write(y), x, w.make(), INT8));
   }
 
   private static Form form(String name, long bytes, Maker<Kernel> copy) {

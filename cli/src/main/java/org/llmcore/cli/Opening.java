@@ -30,6 +30,9 @@ final class Opening {
   @Option(names = "--precision", paramLabel = "P", description = "f32, bf16-weights, bf16, nf4 or nf4-double (default: f32, or what the run was trained on if that is in few bits)")
   private Optional<String> precision = Optional.empty();
 
+  @Option(names = "--int8-activations", description = "where weights are in few bits, round activations to eight (32 neighbours share a scale): decodes faster on CPUs with AVX-512 VNNI, moves logits a little")
+  private boolean int8;
+
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
   private Optional<Integer> threads = Optional.empty();
 
@@ -72,7 +75,7 @@ final class Opening {
     var place = place();
     var device = device();
     try {
-      return new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision())));
+      return new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision()), int8));
     } catch (RuntimeException e) {
       device.close();
       throw e;

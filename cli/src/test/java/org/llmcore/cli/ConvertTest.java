@@ -3,6 +3,7 @@ package org.llmcore.cli;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -14,6 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.checkpoint.SafetensorsStream;
 import org.llmcore.convert.Conversion;
 import org.llmcore.cpu.CpuDevice;
@@ -65,6 +67,30 @@ class ConvertTest {
     assertThat(o.get("notes").toString()).contains("no multiple of Q8_0's block"); // the MLP's width of 48
     assertThat(session.run("--quiet", "convert", "--from", model, "--to", folder.resolve("b.gguf"), "--check", "none")).isZero();
     assertThat(session.out()).contains("not checked");
+  }
+
+  @Test
+  void aModelInFewBitsTakesActivationsInEight() throws IOException {
+    assertThat(session.run("--quiet", "convert", "--from", model, "--to", folder.resolve("few.gguf"), "--dtype", "q8_0", "--check", "none")).isZero();
+    for (var rounding : List.of(List.of(), List.of("--int8-activations"))) {
+      var words = new ArrayList<Object>(List.of("logits", "--model", folder.resolve("few.gguf"), "--text", "two and two are four", "--out", folder.resolve(rounding.size() + ".safetensors")));
+      words.addAll(rounding);
+      assertThat(session.run(words.toArray())).as(session.err()).isZero();
+    }
+    try (var exact = Safetensors.open(folder.resolve("0.safetensors")); var rounded = Safetensors.open(folder.resolve("1.safetensors"))) {
+      var a = exact.get("logits").toFloats();
+      var b = rounded.get("logits").toFloats();
+      double most = 0;
+      double largest = 0;
+      for (int i = 0; i < a.length; i++) {
+        most = Math.max(most, Math.abs(a[i] - b[i]));
+        largest = Math.max(largest, Math.abs(a[i]));
+      }
+      assertThat(most / largest).isBetween(1e-6, 0.05);
+    }
+    assertThat(session.run("generate", "--model", folder.resolve("few.gguf"), "--int8-activations", "two and", "-n", 4)).as(session.err()).isZero();
+    assertThat(session.run("generate", "--model", model, "--int8-activations", "two and", "-n", 4)).isEqualTo(2);
+    assertThat(session.err()).contains("no weights in few bits", "leave --int8-activations out");
   }
 
   @Test

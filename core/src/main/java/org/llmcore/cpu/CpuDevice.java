@@ -27,6 +27,7 @@ public final class CpuDevice implements HostDevice {
   private final Lanes lanes;
   private final Workers workers;
   private final Scratch shared = new Scratch();
+  private final Scratch rounded = new Scratch();
 
   /// @param tier the loops to run
   /// @param workers threads, the caller included
@@ -76,7 +77,7 @@ public final class CpuDevice implements HostDevice {
       case GradientNorm k -> GradientNormCpu.run(lanes, workers, k);
       case MatMul.Product k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
       case Move k -> MoveCpu.run(lanes, workers, k);
-      case QuantMatMul k -> QuantMatMulCpu.run(lanes, workers, k, shared);
+      case QuantMatMul k -> QuantMatMulCpu.run(lanes, workers, k, shared, rounded);
       case Reduce k -> ReduceCpu.run(lanes, workers, k);
       case RmsNorm k -> RmsNormCpu.run(lanes, workers, k);
       case Rope.Rotate k -> RopeCpu.run(lanes, workers, k);
@@ -90,5 +91,6 @@ public final class CpuDevice implements HostDevice {
   public void close() {
     workers.close();
     shared.close();
+    rounded.close();
   }
 }

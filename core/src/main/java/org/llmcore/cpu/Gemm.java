@@ -14,4 +14,9 @@ record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m,
   static Gemm of(QuantMatMul.Product p) {
     return new Gemm(p.y(), p.x(), Right.of(p.w()), false, p.transposed(), 1, p.x().rows(), p.y().tensor().columns(), p.x().columns(), 1);
   }
+
+  /// @param x in the place of k's own
+  static Gemm of(QuantMatMul.Int8Product k, Tensor x) {
+    return of(new QuantMatMul.Product(k.y(), x, k.w(), true));
+  }
 }

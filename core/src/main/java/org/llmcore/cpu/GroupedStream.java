@@ -10,13 +10,13 @@ import static org.llmcore.cpu.code.Gpr.*;
 /// group, zmm16 + row, which hold a code's value at every place that has it in the lower bits; 8 bits compute them from scale and
 /// zero, zmm16 + row and zmm20 + row. R14 and R15 stand at the group's scale and zero in the first row, RBP counts rounds.
 record GroupedStream(int bits, DType scales) implements StreamForm {
-  private static final int SCALES = StreamCode.FORM;
-  private static final int ZEROS = SCALES + 8;
+  static final int SCALES = StreamCode.FORM;
+  static final int ZEROS = SCALES + 8;
   private static final int SCALE_STEP = SCALES + 16; // from row to row
   private static final int ZERO_STEP = SCALES + 24;
-  private static final int GROUPS = SCALES + 32;
-  private static final int GROUP_ROUNDS = SCALES + 40;
-  private static final int LEFT = SCALES + 48; // groups
+  static final int GROUPS = SCALES + 32;
+  static final int GROUP_ROUNDS = SCALES + 40;
+  static final int LEFT = SCALES + 48; // groups
   private static final int GROUP_ROW = SCALES + 56; // 16-bit elements of the grid before rows 1, 2, 3
   private static final float[] CODES = StreamForm.index(0);
 
@@ -84,12 +84,17 @@ record GroupedStream(int bits, DType scales) implements StreamForm {
     s.a.j(Condition.NOT_EQUAL, group);
   }
 
+  /// RBX = elements of the grid before row r.
+  static void before(StreamCode s, int r) {
+    if (r == 0) s.a.mov(RBX, 0);
+    else s.a.mov(RBX, RDI.at(GROUP_ROW + 8 * (r - 1)));
+  }
+
   /// Scale and zero of row r's group, and from them the values of its codes.
   private void grid(StreamCode s, int r) {
     var scale = z(16 + r);
     var zero = z(20 + r);
-    if (r == 0) s.a.mov(RBX, 0);
-    else s.a.mov(RBX, RDI.at(GROUP_ROW + 8 * (r - 1)));
+    before(s, r);
     s.a.movzx16(RAX, R15.at(RBX, 2, 0));
     s.a.vbroadcastss(zero, R13.at(RAX, 4, 0));
     if (scales == DType.F16) {
@@ -149,20 +154,28 @@ record GroupedStream(int bits, DType scales) implements StreamForm {
 
   @Override
   public void next(StreamCode s) {
+    nextRows(s);
+  }
+
+  static void nextRows(StreamCode s) {
     s.advance(SCALES, SCALE_STEP);
     s.advance(ZEROS, ZERO_STEP);
   }
 
   @Override
   public void bind(Job frame, Right b, long row, int width, int apart) {
-    var w = (GroupedRight) b;
+    bind(frame, (GroupedRight) b, unit(), row, width, apart);
+  }
+
+  /// @param columns of a round
+  static void bind(Job frame, GroupedRight w, int columns, long row, int width, int apart) {
     StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
-    frame.set(SCALES, w.scales() + row * w.groups() * scales.bytes());
+    frame.set(SCALES, w.scales() + row * w.groups() * w.scaleType().bytes());
     frame.set(ZEROS, w.zeros() + row * w.groups() * 2);
-    frame.set(SCALE_STEP, (long) w.groups() * scales.bytes());
+    frame.set(SCALE_STEP, (long) w.groups() * w.scaleType().bytes());
     frame.set(ZERO_STEP, w.groups() * 2L);
     frame.set(GROUPS, w.groups());
-    frame.set(GROUP_ROUNDS, w.groups() == 1 ? Integer.MAX_VALUE : w.groupSize() / unit());
+    frame.set(GROUP_ROUNDS, w.groups() == 1 ? Integer.MAX_VALUE : w.groupSize() / columns);
     StreamForm.offsets(frame, GROUP_ROW, width, (long) apart * w.groups());
   }
 }

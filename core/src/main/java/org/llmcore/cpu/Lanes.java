@@ -4,6 +4,7 @@ import java.nio.ByteOrder;
 
 import jdk.incubator.vector.FloatVector;
 
+import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.tensor.Memory;
 
 /// Which loops run: vectors with a scalar tail, or the scalar twin alone. The vector width is chosen once per process, so
@@ -26,6 +27,11 @@ record Lanes(Tier tier) implements Width {
   /// Whether to multiply bf16 matrices by pairs of terms.
   boolean pairs() {
     return tier == Tier.AVX512BF16;
+  }
+
+  /// Whether to multiply bytes (AVX-512 VNNI).
+  boolean bytes() {
+    return emitted() && CpuFeatures.here().vnni();
   }
 
   /// Whether to multiply bf16 matrices on AMX tiles.

@@ -67,7 +67,7 @@ final class MatMulCpu {
     return StreamGemm.takes(lanes, c) ? Optional.of(StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared))) : Optional.empty();
   }
 
-  private static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {
+  static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {
     workers.run(grid.blocks(), (task, scratch) -> block(lanes, c, grid.block(task), body, scratch));
   }
 

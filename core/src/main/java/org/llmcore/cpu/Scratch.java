@@ -3,6 +3,7 @@ package org.llmcore.cpu;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
+import org.llmcore.tensor.Tensor;
 
 /// Memory of one worker, empty at the start of every task; it grows to what the largest task needs and is then reused.
 final class Scratch implements AutoCloseable {
@@ -11,6 +12,11 @@ final class Scratch implements AutoCloseable {
   /// Address of n floats, aligned to a cache line, content undefined.
   long floats(long n) {
     return region.carve(DType.F32, Shape.of(Math.toIntExact(n))).address();
+  }
+
+  /// A tensor of f32, content undefined.
+  Tensor tensor(Shape shape) {
+    return region.carve(DType.F32, shape);
   }
 
   void reset() {

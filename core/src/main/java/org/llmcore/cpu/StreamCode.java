@@ -4,6 +4,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.util.function.IntFunction;
 
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
@@ -29,7 +30,7 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// |---------------|-----------------------------------------------------------------|
 /// | zmm0 … 15     | partial sums, row of x times rows of W plus row of W            |
 /// | zmm16 … 31    | the form's; not for what must outlive a strip: 16, 17, 24 … 27  |
-/// | k1            | columns of the last vector                                      |
+/// | k1            | columns of the last vector; or, with k3 and k4, the quarters of rows 1, 2 and 3 |
 /// | k2, k5, k6, k7 | lane i, if the strip has a row i                               |
 /// | RDI           | the frame: what the call is about, and room for a few vectors   |
 /// | RSI, R8       | this round in x and in W                                        |
@@ -65,6 +66,7 @@ final class StreamCode {
   private static final int LINE = 64; // bytes
   private static final Gpr[] SAVED = {RBX, RBP, R12, R13, R14, R15};
   private static final int[] LANE = {2, 5, 6, 7};
+  private static final int[] QUARTER = {0, 1, 3, 4};
   private static final Gpr[] ROW = {null, R9, R10, R11};
 
   final Assembler a = new Assembler();
@@ -240,6 +242,35 @@ final class StreamCode {
     }
   }
 
+  /// Sets the masks of `quarters` and `perRow`.
+  void quarterMasks() {
+    for (int r = 1; r < 4; r++) {
+      a.mov(RAX, 0xf << 4 * r);
+      a.kmovw(QUARTER[r], RAX);
+    }
+  }
+
+  /// to = 16 bytes of each row, a quarter each.
+  void quarters(Vec to, IntFunction<Mem> row) {
+    for (int r = 0; r < 4; r++) a.vbroadcastf32x4(quarter(to, r), row.apply(r));
+  }
+
+  /// to = a float of each row in all of its quarter.
+  void perRow(Vec to, IntFunction<Mem> row) {
+    for (int r = 0; r < 4; r++) a.vbroadcastss(quarter(to, r), row.apply(r));
+  }
+
+  /// The same of an f16.
+  void halfPerRow(Vec to, IntFunction<Mem> row) {
+    var halves = Vec.ymm(to.index());
+    for (int r = 0; r < 4; r++) a.vpbroadcastw(quarter(halves, r), row.apply(r));
+    a.vcvtph2ps(to, halves);
+  }
+
+  private static Vec quarter(Vec to, int r) {
+    return r == 0 ? to : to.keep(QUARTER[r]);
+  }
+
   private Gpr fifth() {
     return form.shared() ? R13 : R10;
   }
@@ -248,7 +279,8 @@ final class StreamCode {
     return form.shared() ? R14 : R11;
   }
 
-  private Mem x(int i) {
+  /// This round in row i of x.
+  Mem x(int i) {
     return switch (i) {
       case 0 -> RSI.at(0);
       case 1, 2, 4 -> RSI.at(RDX, i, 0);
@@ -266,6 +298,11 @@ final class StreamCode {
 
   int rows() {
     return rows;
+  }
+
+  /// Rows of x.
+  int m() {
+    return m;
   }
 
   /// Loads 16 values that never change.

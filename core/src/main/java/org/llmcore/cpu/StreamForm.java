@@ -8,7 +8,7 @@ import static org.llmcore.cpu.code.Gpr.R12;
 import static org.llmcore.cpu.code.Gpr.RDI;
 
 /// How rows of W in one form become registers of 16 weights: what `StreamCode` asks while it writes a function.
-sealed interface StreamForm permits DenseStream, PairStream, GroupedStream, Nf4Stream, BlockStream, SuperBlockStream {
+sealed interface StreamForm permits DenseStream, PairStream, GroupedStream, Nf4Stream, BlockStream, SuperBlockStream, Int8Stream {
   /// Columns of a round.
   int unit();
 

@@ -47,6 +47,11 @@ final class StreamGemm {
     return new StreamGemm(c, c.a().address(), new PairStream(), c.k() / 2);
   }
 
+  /// The code of `form` for a packed by `Int8Code`.
+  static StreamGemm ofInt8(Gemm c, long a, Int8Stream form) {
+    return new StreamGemm(c, a, form, Math.toIntExact(Int8Code.bytes(form.layout(), c.k()) / 4));
+  }
+
   private static Optional<StreamForm> form(Right b) {
     return switch (b) {
       case Right.Dense d -> Optional.of(new DenseStream(d.t().dtype()));

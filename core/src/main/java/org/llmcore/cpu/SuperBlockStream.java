@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import org.llmcore.cpu.code.Gpr;
+import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Vec;
 import org.llmcore.tensor.BlockType;
 
@@ -33,34 +35,38 @@ record SuperBlockStream(BlockType type) implements StreamForm {
     }
     s.constant(z(28), StreamForm.index(0));
     s.constant(z(29), StreamForm.index(16));
+    scaleConstants(s);
+  }
+
+  /// What `scales` needs.
+  static void scaleConstants(StreamCode s) {
     // Lanes 0 … 7 are scales, 8 … 15 minima; the last four of each are put together from nibbles and pairs of bits (BlockType.scale).
     s.constant(z(30), 0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 8, 9, 10, 11);
     s.constant(z(20), 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7);
     s.constant(z(21), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4);
     s.constant(z(22), 63, 63, 63, 63, 15, 15, 15, 15, 63, 63, 63, 63, 15, 15, 15, 15);
     s.constant(z(23), 0, 0, 0, 0, 48, 48, 48, 48, 0, 0, 0, 0, 48, 48, 48, 48);
-    s.a.mov(RAX, 0xff00);
-    s.a.kmovw(3, RAX);
   }
 
-  private static int slot(int r, int i) {
-    return StreamCode.VECTORS + 64 * r + 4 * i;
+  /// Number i of row r's slot.
+  static Mem slot(int r, int i) {
+    return RDI.at(StreamCode.VECTORS + 64 * r + 4 * i);
   }
 
   @Override
   public void row(StreamCode s, int r) {
     if (type == BlockType.Q6_K) {
-      sixScales(s, r);
+      sixScales(s, r, R13);
       sixes(s, r);
     } else {
-      scales(s, r);
+      scales(s, r, R13);
       if (type == BlockType.Q4_K) fours(s, r);
       else fives(s, r);
     }
   }
 
   /// d·scale in lanes 0 … 7, dmin·min in lanes 8 … 15 of the row's slot.
-  private static void scales(StreamCode s, int r) {
+  static void scales(StreamCode s, int r, Gpr halves) {
     s.a.vpmovzxbd(z(24), s.w(r, 4));
     s.a.vpermps(z(25), z(30), z(24));
     s.a.vpermps(z(26), z(20), z(24));
@@ -72,16 +78,17 @@ record SuperBlockStream(BlockType type) implements StreamForm {
     s.a.vcvtdq2ps(z(25), z(25));
     s.a.movzx16(RAX, s.w(r, 0));
     s.a.movzx16(RBX, s.w(r, 2));
-    s.a.vbroadcastss(z(24), R13.at(RAX, 4, 0));
-    s.a.vbroadcastss(z(24).keep(3), R13.at(RBX, 4, 0));
+    s.a.vbroadcastss(z(24), halves.at(RAX, 4, 0));
+    s.a.vbroadcastss(z(26), halves.at(RBX, 4, 0));
+    s.a.vshuff32x4(z(24), z(24), z(26), 0x44);
     s.a.vmulps(z(25), z(25), z(24));
-    s.a.vmovups(RDI.at(slot(r, 0)), z(25));
+    s.a.vmovups(slot(r, 0), z(25));
   }
 
   /// The values of codes first … first+15 of sub-block j.
   private static void table(StreamCode s, int r, int j, int to, int codes) {
-    s.a.vbroadcastss(z(to), RDI.at(slot(r, 8 + j)));
-    s.a.vfmsub231ps(z(to), z(codes), RDI.at(slot(r, j)).all());
+    s.a.vbroadcastss(z(to), slot(r, 8 + j));
+    s.a.vfmsub231ps(z(to), z(codes), slot(r, j).all());
   }
 
   /// Each 32 bytes hold two sub-blocks of 32 weights, low nibbles and high nibbles.
@@ -117,18 +124,20 @@ record SuperBlockStream(BlockType type) implements StreamForm {
     }
   }
 
-  private static void shift(StreamCode s, Vec to, Vec from, int left) {
+  /// to = from shifted so many bits to the left, or to the right.
+  static void shift(StreamCode s, Vec to, Vec from, int left) {
     if (left > 0) s.a.vpslld(to, from, left);
     else if (left < 0) s.a.vpsrld(to, from, -left);
     else s.a.vmovaps(to, from);
   }
 
-  private static void sixScales(StreamCode s, int r) {
+  /// d·scale of all sixteens in the row's slot.
+  static void sixScales(StreamCode s, int r, Gpr halves) {
     s.a.vpmovsxbd(z(24), s.w(r, 192));
     s.a.vcvtdq2ps(z(24), z(24));
     s.a.movzx16(RAX, s.w(r, 208));
-    s.a.vmulps(z(24), z(24), R13.at(RAX, 4, 0).all());
-    s.a.vmovups(RDI.at(slot(r, 0)), z(24));
+    s.a.vmulps(z(24), z(24), halves.at(RAX, 4, 0).all());
+    s.a.vmovups(slot(r, 0), z(24));
   }
 
   /// 128 weights are 64 bytes of nibbles (quarters 0 and 1 low, 2 and 3 high) and 32 bytes of pairs of bits, one for each quarter.
@@ -146,7 +155,7 @@ record SuperBlockStream(BlockType type) implements StreamForm {
           s.a.vpternlogd(q, z(28), z(29), 0xea); // q & 0x30 | 2²³
           s.a.vpternlogd(q, low, z(31), CHOOSE);
           s.a.vsubps(q, q, z(30));
-          s.a.vmulps(q, q, RDI.at(slot(r, v)).all());
+          s.a.vmulps(q, q, slot(r, v).all());
           s.use(r, v, q);
         }
       }

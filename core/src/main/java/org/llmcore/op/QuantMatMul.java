@@ -16,6 +16,10 @@ import org.llmcore.tensor.Tensor;
 ///
 /// The meaning is `Dequantize` to f32 followed by `MatMul.Product` with alpha 1, bit for bit, order of the sum included; devices
 /// differ in when they decode. 2·rows·N·K flops; the codes move once per block of rows.
+///
+/// `Int8Product` rounds x as well (`Int8`), for inference: a processor that multiplies bytes then needs a fraction of the instructions.
+/// Where it does (AVX-512 VNNI), sums of 32 products are exact integers and the order of the rest is the device's; it depends neither
+/// on the number of rows nor on threads. Elsewhere it is `Product` of the rounded x, bit for bit.
 public sealed interface QuantMatMul extends Kernel {
   /// y (+)= x·Wᵀ, or x·W unless `transposed`.
   /// @throws IllegalArgumentException if the shapes do not fit; names all three
@@ -32,12 +36,25 @@ public sealed interface QuantMatMul extends Kernel {
     }
   }
 
+  /// y (+)= x̂·Wᵀ where x̂ is x in eight bits.
+  /// @throws IllegalArgumentException if the shapes do not fit; names all three
+  record Int8Product(Sink y, Tensor x, QuantMatrix w) implements QuantMatMul {
+    public Int8Product {
+      new Product(y, x, w, true); // refuses what does not fit
+    }
+  }
+
   /// y = W in y's dtype, rounded once.
   record Dequantize(Tensor y, QuantMatrix w) implements QuantMatMul {
     public Dequantize {
       Check.floating("Dequantize y", y);
       Check.shape("Dequantize y", y, Shape.of(w.outputs(), w.inputs()));
     }
+  }
+
+  /// y (+)= x·Wᵀ, of x in eight bits if `int8`.
+  static QuantMatMul product(Sink y, Tensor x, QuantMatrix w, boolean int8) {
+    return int8 ? new Int8Product(y, x, w) : new Product(y, x, w, true);
   }
 
   /// y = x·Wᵀ; the gradient reaches x only.
@@ -50,6 +67,15 @@ public sealed interface QuantMatMul extends Kernel {
           var dx = p.sink(x);
           if (dx.wanted()) p.run(new Product(dx, dy, w, false));
         });
+    return y;
+  }
+
+  /// y = x̂·Wᵀ where x̂ is x in eight bits; without a gradient.
+  /// @throws IllegalStateException in a pass that trains
+  static Tensor int8(Pass p, Tensor x, QuantMatrix w) {
+    if (p.training()) throw new IllegalStateException("activations in eight bits have no gradient: train with exact ones");
+    var y = p.empty(x.dtype(), x.shape().with(-1, w.outputs())); // (…,N)
+    p.run(new Int8Product(Sink.write(y), x, w));
     return y;
   }
 }

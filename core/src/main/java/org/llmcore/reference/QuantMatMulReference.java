@@ -1,5 +1,6 @@
 package org.llmcore.reference;
 
+import org.llmcore.op.Int8;
 import org.llmcore.op.QuantMatMul;
 
 /// Elements as `QuantMatrix.get` defines them, then the three loops.
@@ -8,7 +9,16 @@ final class QuantMatMulReference {
 
   static void run(Cells c, QuantMatMul kernel) {
     switch (kernel) {
-      case QuantMatMul.Product k -> product(c, k);
+      case QuantMatMul.Product k -> product(c, k, (r, l) -> c.get(k.x(), (long) r * k.x().columns() + l));
+      case QuantMatMul.Int8Product k -> {
+        var rounded = new float[k.x().rows()][];
+        for (int r = 0; r < rounded.length; r++) {
+          rounded[r] = new float[k.x().columns()];
+          for (int l = 0; l < rounded[r].length; l++) rounded[r][l] = (float) c.get(k.x(), (long) r * rounded[r].length + l);
+          Int8.round(rounded[r]);
+        }
+        product(c, new QuantMatMul.Product(k.y(), k.x(), k.w(), true), (r, l) -> rounded[r][l]);
+      }
       case QuantMatMul.Dequantize k -> {
         for (int o = 0; o < k.w().outputs(); o++) {
           for (int i = 0; i < k.w().inputs(); i++) c.set(k.y(), (long) o * k.w().inputs() + i, k.w().get(o, i));
@@ -17,13 +27,18 @@ final class QuantMatMulReference {
     }
   }
 
-  private static void product(Cells c, QuantMatMul.Product p) {
+  /// The left operand by row and column.
+  private interface Left {
+    double get(int row, int column);
+  }
+
+  private static void product(Cells c, QuantMatMul.Product p, Left x) {
     int k = p.x().columns();
     int n = p.y().tensor().columns();
     for (int r = 0; r < p.x().rows(); r++) {
       for (int j = 0; j < n; j++) {
         double s = 0;
-        for (int l = 0; l < k; l++) s += c.get(p.x(), (long) r * k + l) * (p.transposed() ? p.w().get(j, l) : p.w().get(l, j));
+        for (int l = 0; l < k; l++) s += x.get(r, l) * (p.transposed() ? p.w().get(j, l) : p.w().get(l, j));
         c.put(p.y(), (long) r * n + j, s);
       }
     }

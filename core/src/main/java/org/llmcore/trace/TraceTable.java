@@ -48,6 +48,7 @@ final class TraceTable implements TracedDevice.Meter {
     return switch (kernel) {
       case MatMul.Product k -> 2.0 * k.y().tensor().elements() * (k.ta() ? k.a().dim(-2) : k.a().dim(-1));
       case QuantMatMul.Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
+      case QuantMatMul.Int8Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
       default -> 0;
     };
   }

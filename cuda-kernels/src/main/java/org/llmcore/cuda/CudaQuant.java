@@ -1,5 +1,6 @@
 package org.llmcore.cuda;
 
+import org.llmcore.InvalidInput;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.tensor.Blocks;
@@ -35,6 +36,8 @@ final class CudaQuant {
         if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
         else many(l, k);
       }
+      case QuantMatMul.Int8Product _ -> throw new InvalidInput(
+          "the CUDA device has no QuantMatMul.Int8Product: activations in eight bits are for CPUs", "leave --int8-activations out, or choose --device cpu");
     }
   }
 

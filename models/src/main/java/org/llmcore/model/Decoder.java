@@ -30,9 +30,10 @@ import org.llmcore.tensor.Weight;
 ///
 /// A soft prompt (n,C), if there is one, stands before every sequence; its rows reach neither head nor loss.
 ///
-/// Activations are computed in `activations`; weights keep their own dtype. T tokens, C hidden width, V vocabulary.
+/// Activations are computed in `activations`; weights keep their own dtype. With `int8` a head in few bits takes hidden states in eight, as
+/// its layers do (`QuantLinear`). T tokens, C hidden width, V vocabulary.
 public record Decoder(
-    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Weight head,
+    LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Weight head, boolean int8,
     Optional<Tensor> prompt) {
   /// Logits that exist together in `loss`: 384 tokens of a vocabulary of 32,000, 49 MB. With fewer the head and its gradient pass
   /// through memory more often than their products take.
@@ -78,7 +79,7 @@ public record Decoder(
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
     var head = form.head().<Weight>map(t -> Blocks.carve(region, t, c.vocabulary(), c.hidden()))
         .orElseGet(() -> c.tiedHead() ? all.twin(embedding) : matrix(all, region, HEAD, c.vocabulary(), c.hidden(), weights, trainable));
-    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, Optional.empty());
+    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, false, Optional.empty());
   }
 
   private static Tensor vector(Parameters all, Region region, String name, int n, DType dtype, boolean trainable) {
@@ -119,7 +120,7 @@ public record Decoder(
 
   /// The same model with every linear layer of its blocks replaced by `f` of it.
   public Decoder mapped(UnaryOperator<Linear> f) {
-    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, prompt);
+    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, int8, prompt);
   }
 
   /// The same model with every dense weight replaced by `f` of its module's name and itself.
@@ -135,12 +136,23 @@ public record Decoder(
     }
     return new Decoder(
         config, activations, parameters, f.apply("model.embed_tokens", embedding), List.copyOf(all), f.apply("model.norm", norm),
-        head instanceof Tensor t ? f.apply(HEAD, t) : head, prompt);
+        head instanceof Tensor t ? f.apply(HEAD, t) : head, int8, prompt);
   }
 
   /// The same model with another projection onto the vocabulary.
   public Decoder projected(Weight head) {
-    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, prompt);
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, prompt);
+  }
+
+  /// Whether any weights are in few bits.
+  public boolean fewBits() {
+    return head instanceof QuantMatrix || linears().stream().anyMatch(QuantLinear.class::isInstance);
+  }
+
+  /// The same model with activations in eight bits where they meet weights in few: for inference, before adapters are attached.
+  public Decoder withInt8() {
+    var layers = mapped(l -> l instanceof QuantLinear q ? new QuantLinear(q.name(), q.w(), true) : l);
+    return new Decoder(config, activations, parameters, embedding, layers.blocks, norm, head, true, prompt);
   }
 
   /// The same model with its layers in few bits as dense weights of their values, in the dtype of the embedding; a head in few bits that
@@ -153,7 +165,7 @@ public record Decoder(
       case Tensor t -> t;
       case QuantMatrix q -> config.tiedHead() ? all.twin(embedding) : dense(device, region, all, HEAD, q);
     };
-    return new Decoder(config, activations, all, embedding, layers.blocks, norm, projection, prompt);
+    return new Decoder(config, activations, all, embedding, layers.blocks, norm, projection, false, prompt);
   }
 
   private Tensor dense(Device device, Region region, Parameters all, String name, QuantMatrix q) {
@@ -175,12 +187,12 @@ public record Decoder(
     parameters.map().forEach(all::put);
     var copy = all.put(HEAD + ".weight", region.carve(embedding.dtype(), embedding.shape()));
     device.run(new Move.Copy(Sink.write(copy), embedding));
-    return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, prompt);
+    return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, int8, prompt);
   }
 
   /// The same model with a soft prompt (n,C) before every sequence.
   public Decoder prompted(Tensor prompt) {
-    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, Optional.of(prompt));
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, Optional.of(prompt));
   }
 
   /// Virtual tokens before every sequence: the rows of the soft prompt, or 0.
@@ -226,7 +238,7 @@ public record Decoder(
     var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
     switch (head) {
       case Tensor t -> p.run(new MatMul.Product(Sink.write(z), hidden, t, false, true, 1));
-      case QuantMatrix q -> p.run(new QuantMatMul.Product(Sink.write(z), hidden, q, true));
+      case QuantMatrix q -> p.run(QuantMatMul.product(Sink.write(z), hidden, q, int8));
     }
     return z;
   }
@@ -238,7 +250,7 @@ public record Decoder(
     int chunk = Math.max(64, LOGITS / config.vocabulary());
     return switch (head) {
       case Tensor t -> CrossEntropy.linear(p, x, t, targets, scale, chunk);
-      case QuantMatrix q -> CrossEntropy.linear(p, x, q, targets, scale, chunk);
+      case QuantMatrix q -> CrossEntropy.linear(p, x, q, int8, targets, scale, chunk);
     };
   }
 }

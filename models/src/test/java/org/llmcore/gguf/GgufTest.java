@@ -29,6 +29,8 @@ import org.llmcore.model.Precision;
 import org.llmcore.model.QuantLinear;
 import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -99,6 +101,32 @@ class GgufTest {
         assertThat(g.text().strip()).isEqualTo(entry.get("greedy_text").asText());
       }
       assertThat(model.tokenizer().encode(entry.get("greedy_text").asText())).isEqualTo(Arrays.copyOfRange(greedy, 1, greedy.length));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"scalar", "here"})
+  void activationsInEightBitsMovePublishedLogitsALittle(String tier) throws IOException {
+    var file = data("gguf").resolve("stories260K-ff192-q8_0.gguf");
+    try (Device device = new CpuDevice(tier.equals("here"), 2);
+        var model = LanguageModel.open(device, file, Optional.empty(), Precision.F32, false);
+        var golden = Safetensors.open(data("gguf").resolve("stories260K-ff192-q8_0.expected.safetensors"));
+        var region = device.growing("test")) {
+      var p = Pass.inference(device, region);
+      var decoder = model.decoder().withInt8();
+      var tokens = decoder.tokens(p, golden.get("input_ids").toInts());
+      var hidden = decoder.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>());
+      var found = decoder.logits(p, hidden).toFloats();
+      var expected = golden.get("logits").toFloats();
+      double squares = 0;
+      double norm = 0;
+      for (int i = 0; i < found.length; i++) {
+        squares += Math.pow(found[i] - expected[i], 2);
+        norm += Math.pow(expected[i], 2);
+      }
+      assertThat(Math.sqrt(squares / norm)).isBetween(1e-5, 1e-2);
+      assertThatThrownBy(() -> decoder.linears().getFirst().apply(Pass.training(device, region), region.carve(DType.F32, Shape.of(1, decoder.config().hidden()))))
+          .isInstanceOf(IllegalStateException.class).hasMessageContaining("no gradient");
     }
   }
 

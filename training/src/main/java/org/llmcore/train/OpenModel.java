@@ -22,7 +22,8 @@ import org.llmcore.tensor.Region;
 ///
 /// @param decoder the base's, decorated by the adapter
 /// @param sql whether prompts are `schema | question`, the form of the embedded SQL task
-public record OpenModel(Device device, LanguageModel base, Decoder decoder, boolean sql, Optional<Region> adapter) implements AutoCloseable {
+/// @param adapter where the adapter's weights lie
+public record OpenModel(Device device, LanguageModel base, Decoder decoder, boolean sql, Region adapter) implements AutoCloseable {
   /// What to open.
   /// @param model path of a model, or `embedded:sql-base`
   /// @param tokenizer where the tokenizer is, if not with the model
@@ -67,17 +68,22 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
   /// Opens the result of a finished run; the device stays the caller's.
   public static OpenModel ofRun(Device device, Path run) {
     var place = Place.ofRun(run);
-    return of(device, place, place.precision);
+    return of(device, place, place.precision, false);
   }
 
   /// Opens what a place names; the device stays the caller's.
-  public static OpenModel of(Device device, Place place, Precision precision) {
+  /// @param int8 whether activations are rounded to eight bits where they meet weights in few (`Decoder.withInt8`)
+  /// @throws InvalidInput if they nowhere do
+  public static OpenModel of(Device device, Place place, Precision precision, boolean int8) {
     var base = LanguageModel.open(device, Embedded.path(place.model), place.tokenizer.map(Embedded::path), precision, false);
-    if (place.adapter.isEmpty()) return new OpenModel(device, base, base.decoder(), place.sql, Optional.empty());
     var region = device.growing("adapter");
     try {
-      var attached = PeftAdapter.attach(device, base.decoder(), place.adapter.get(), region);
-      return new OpenModel(device, base, attached.decoder(), place.sql, Optional.of(region));
+      if (int8 && !base.decoder().fewBits()) {
+        throw new InvalidInput("activations cannot be in eight bits: the model has no weights in few bits", "leave --int8-activations out, or open a quantized model");
+      }
+      var decoder = int8 ? base.decoder().withInt8() : base.decoder();
+      if (place.adapter.isPresent()) decoder = PeftAdapter.attach(device, decoder, place.adapter.get(), region).decoder();
+      return new OpenModel(device, base, decoder, place.sql, region);
     } catch (RuntimeException e) {
       region.close();
       base.close();
@@ -104,7 +110,7 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
 
   @Override
   public void close() {
-    adapter.ifPresent(Region::close);
+    adapter.close();
     base.close();
   }
 }

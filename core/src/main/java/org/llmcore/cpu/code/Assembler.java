@@ -308,6 +308,11 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x1a, d, d.index(), 0, s, 16);
   }
 
+  /// 16 bits of memory in every 16-bit lane; a mask has a bit for each of these.
+  public void vpbroadcastw(Vec d, Mem s) {
+    e.evex(2, 1, 0, 0x79, d, d.index(), 0, s, 2);
+  }
+
   /// The lower 32 bits of s in every lane.
   public void vpbroadcastd(Vec d, Gpr s) {
     e.evex(2, 1, 0, 0x7c, d, d.index(), 0, s.ordinal());
@@ -382,6 +387,15 @@ public final class Assembler {
     e.evex(2, 2, 0, 0x52, d, d.index(), a.index(), b, d.bytes());
   }
 
+  /// d += Σ of the four products of unsigned bytes of a and signed bytes of b in every 32-bit lane (AVX-512 VNNI).
+  public void vpdpbusd(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 0, 0x50, d, d.index(), a.index(), b.index());
+  }
+
+  public void vpdpbusd(Vec d, Vec a, Mem b) {
+    e.evex(2, 1, 0, 0x50, d, d.index(), a.index(), b, d.bytes());
+  }
+
   /// d = a·d + b.
   public void vfmadd213ps(Vec d, Vec a, Vec b) {
     e.evex(2, 1, 0, 0xa8, d, d.index(), a.index(), b.index());
@@ -432,6 +446,16 @@ public final class Assembler {
 
   public void vpaddd(Vec d, Vec a, Mem b) {
     e.evex(1, 1, 0, 0xfe, d, d.index(), a.index(), b, d.bytes());
+  }
+
+  /// The lower 32 bits of products.
+  public void vpmulld(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 0, 0x40, d, d.index(), a.index(), b.index());
+  }
+
+  /// The greater of signed integers.
+  public void vpmaxsd(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 0, 0x3d, d, d.index(), a.index(), b.index());
   }
 
   public void vpaddq(Vec d, Vec a, Vec b) {
@@ -532,6 +556,11 @@ public final class Assembler {
     e.evex(2, 2, 0, 0x33, s, s.index(), 0, d, s.bytes() / 2);
   }
 
+  /// The lowest byte of every 32-bit lane.
+  public void vpmovdb(Mem d, Vec s) {
+    e.evex(2, 2, 0, 0x31, s, s.index(), 0, d, s.bytes() / 4);
+  }
+
   /// f32 from f16.
   public void vcvtph2ps(Vec d, Mem s) {
     e.evex(2, 1, 0, 0x13, d, d.index(), 0, s, d.bytes() / 2);
@@ -543,6 +572,11 @@ public final class Assembler {
 
   public void vcvtdq2ps(Vec d, Vec s) {
     e.evex(1, 0, 0, 0x5b, d, d.index(), 0, s.index());
+  }
+
+  /// Integers nearest to floats, of two the even one; the least where there is none.
+  public void vcvtps2dq(Vec d, Vec s) {
+    e.evex(1, 1, 0, 0x5b, d, d.index(), 0, s.index());
   }
 
   /// f64 from the lower half's f32.
