@@ -31,6 +31,8 @@ for f in $src/*.cu; do
   arches="80 90a"; grep -q '#include "hopper.cuh"' "$f" && arches="90a"
   for a in $arches; do
     nvcc $flags -arch=sm_$a -cubin "$f" -o "$tmp/$k.$a.cubin" 2> "$tmp/log" || { cat "$tmp/log"; exit 1; }
+    # ptxas only informs of this: each wgmma would wait for the one before
+    if grep 'wgmma.mma_async instructions are serialized' "$tmp/log" >&2; then exit 1; fi
     report "$k" "sm_$a" < "$tmp/log" >> "$out/registers.txt"
     images="$images --image3=kind=elf,sm=$a,file=$tmp/$k.$a.cubin"; have="$have sm_$a"
   done

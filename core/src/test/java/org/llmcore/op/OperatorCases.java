@@ -165,7 +165,7 @@ final class OperatorCases {
     });
   }
 
-  /// Sizes round the tiles of tensor-core kernels (16, 32, 64, 128 rows), sequences that begin inside one, groups of 1 and 4 heads.
+  /// Sizes round the tiles of tensor-core kernels (16, 32, 64, 128 rows), sequences that begin inside one, groups of 1, 2 and 4 heads.
   private void tiles() {
     record Case(DType dtype, int heads, int groups, int width, int... starts) {}
     var singles = java.util.stream.IntStream.rangeClosed(0, 40).toArray();
@@ -173,7 +173,8 @@ final class OperatorCases {
         List.of(
             new Case(BF16, 1, 1, 64, 0, 1), new Case(F16, 4, 1, 8, 0, 31), new Case(BF16, 4, 1, 64, 0, 63), new Case(F16, 1, 1, 64, 0, 64), new Case(BF16, 4, 4, 32, 0, 65),
             new Case(F16, 2, 1, 128, 0, 33), new Case(BF16, 1, 1, 128, 0, 127), new Case(BF16, 1, 1, 72, 0, 128), new Case(BF16, 4, 1, 128, 0, 129),
-            new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(F16, 2, 2, 16, singles));
+            new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(BF16, 2, 1, 128, 0, 3, 67, 195), new Case(BF16, 4, 2, 64, 0, 257, 258),
+            new Case(F16, 2, 2, 16, singles));
     for (var a : cases) {
       int t = a.starts[a.starts.length - 1];
       for (boolean causal : t > 128 ? new boolean[] {true} : new boolean[] {true, false}) {

@@ -1,19 +1,26 @@
 package org.llmcore.cuda;
 
+import java.util.List;
+
 import org.llmcore.op.Attention;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
 /// The launch table of attention. Tensor cores where every operand has one dtype of 16 bits and the head width suits 16-byte
-/// copies; f32 is
-/// never rounded to fit them: it, mixtures and odd widths take the plain kernels.
+/// copies; f32 is never rounded to fit them: it, mixtures and odd widths take the plain kernels. Backward, bf16 heads of 64 or 128
+/// columns have kernels of their own on compute capability 9.0.
 final class CudaAttention {
   private static final int THREADS = 128;
   private static final int WIDEST = 128; // columns of the largest tile
   private static final int QUERIES = 128; // rows of a block forward
   private static final int ROWS = 64; // rows of a block backward
   private static final int PASSING = 32; // rows of a tile that passes by them
+  private static final int OWN = 128; // rows of a block backward on Hopper
+  private static final int TILE = 64; // rows of a tile there
+  private static final int STAGES = 4; // of two tiles each, beside the four of the block's own
+  private static final int NUMBERS = 1024; // bytes of a stage for what is known of its queries
+  private static final int BARRIERS = 128; // bytes
   private static final int KEYS = 64; // of a tile of the pages
   private static final int PARTITION = 256; // keys whose sum is one term of the fold over the context
   private static final int NARROW = 16; // (query, head) pairs of a block over the pages
@@ -84,10 +91,39 @@ final class CudaAttention {
   private static void backward(Launch l, Attention.Backward k) {
     int rows = k.q().dim(0);
     int heads = k.q().dim(1);
-    int shared = 2 * (2 * ROWS + 4 * PASSING) * tile(k.q());
+    if (rows == 0) return;
     long stats = l.scratch(8L * rows * heads);
     l.of("attention_backward_mma", "attention_backward_stats").over(16L * rows * heads).i64(stats).pointer(k.dout()).tensor(k.o())
         .pointer(k.lse()).i32(rows).i32(heads).i32(k.q().dim(2)).run();
+    boolean full = k.q().dim(2) == tile(k.q()); // no columns of zeros
+    if (full && k.q().dtype() == DType.BF16 && l.device().capability() == 90) hopper(l, k, stats);
+    else mma(l, k, stats);
+  }
+
+  private static void hopper(Launch l, Attention.Backward k, long stats) {
+    int blocks = tiles(k.q().dim(0), k.starts(), OWN, 1);
+    int tile = 2 * TILE * k.q().dim(2); // bytes
+    if (k.dq().wanted()) mapped(l.of("attention_backward_hopper", named("attention_backward_q_hopper", k.q()))
+        .grid(blocks, k.q().dim(1), 1).shared((4 + 2 * STAGES) * tile + BARRIERS).pointer(k.dq()).flag(k.dq().add()), k, stats);
+    if (k.dk().wanted() || k.dv().wanted()) mapped(
+        l.of("attention_backward_hopper", named("attention_backward_kv_hopper", k.q())).grid(blocks, k.k().dim(1), 1)
+            .shared((4 + 2 * STAGES) * tile + STAGES * NUMBERS + BARRIERS).pointer(k.dk()).flag(k.dk().add()).pointer(k.dv())
+            .flag(k.dv().add()),
+        k, stats);
+  }
+
+  /// The arguments that both passes end in.
+  private static void mapped(Launch l, Attention.Backward k, long stats) {
+    l.threads(3 * THREADS);
+    for (var t : List.of(k.q(), k.dout(), k.k(), k.v())) l.map(t.reshape(t.dim(0), t.dim(1) * t.dim(2)), TILE, TILE);
+    l.i64(stats).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).f32(k.scale()).flag(k.causal())
+        .run();
+  }
+
+  private static void mma(Launch l, Attention.Backward k, long stats) {
+    int rows = k.q().dim(0);
+    int heads = k.q().dim(1);
+    int shared = 2 * (2 * ROWS + 4 * PASSING) * tile(k.q());
     if (k.dq().wanted()) l.of("attention_backward_mma", named("attention_backward_q_mma", k.q()))
         .grid(tiles(rows, k.starts(), ROWS, 1), heads, 1).threads(THREADS).shared(shared).pointer(k.dq()).flag(k.dq().add())
         .pointer(k.dout()).i64(stats).tensor(k.q()).pointer(k.k()).pointer(k.v()).pointer(k.starts()).i32(sequences(k.starts()))

@@ -135,7 +135,7 @@ final class HostCuda {
     }
   }
 
-  /// A device that takes the kernels of a family from the file `<family><suffix>.cu`.
+  /// A device that takes the kernels of a family from the file `<family><suffix>.cu`, where there is one.
   CudaDevice device(String suffix) {
     return device(suffix, true);
   }
@@ -144,14 +144,19 @@ final class HostCuda {
   CudaDevice device(String suffix, boolean debug) {
     if (WHERE.equals("ptx")) return new CudaDevice(library(), (family, _) -> Images.inTheJar().of(family, 12000), debug);
     if (DEVICE) return new CudaDevice(library(), Images.inTheJar(), debug);
-    Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
-    return new CudaDevice(library(), images, debug);
+    return new CudaDevice(library(), images(suffix), debug);
   }
 
   /// @param blas where the vendor's library is, if it does the products
   CudaDevice device(String suffix, boolean debug, Optional<String> blas) {
-    Images images = (family, _) -> ("HCSO:" + kernels.resolve(family + suffix + ".so")).getBytes(StandardCharsets.UTF_8);
-    return new CudaDevice(library(), images, debug, blas);
+    return new CudaDevice(library(), images(suffix), debug, blas);
+  }
+
+  private Images images(String suffix) {
+    return (family, _) -> {
+      var own = kernels.resolve(family + suffix + ".so");
+      return ("HCSO:" + (Files.exists(own) ? own : kernels.resolve(family + ".so"))).getBytes(StandardCharsets.UTF_8);
+    };
   }
 
   /// A stand-in for cuBLAS over the host driver.
