@@ -7,19 +7,30 @@
 // | llm_move_permute | y[i] (+)= x[Σ_d coordinate_d(i) · stride_d]       | read x, (y), write y   |
 // | llm_move_window  | small[i] (+)= large[at(i)], or the other way      | read, (read), write    |
 //
-// Geometry: blocks of 256 threads that stride over the elements of the smaller side. No FLOPs but the addition. A permutation
-// reads without coalescing where the last axis moves; it is on no hot path of a Llama.
+// Geometry: blocks of 256 threads that stride over the elements of the smaller side; fill and copy take 8 at a time, 16 bytes an access where both
+// addresses are multiples of 16 (one element a thread copied at 1.7 TB/s on an H100). No FLOPs but the addition. A permutation reads without
+// coalescing where the last axis moves; it is on no hot path of a Llama.
 #include "common.cuh"
 
 // Up to 8 numbers by value: dimensions and strides of tensors.
 struct Eight { long long n[8]; };
 
 extern "C" __global__ void __launch_bounds__(256) llm_move_fill(void* y, int ydt, long long n, float value) {
-  FOR_EACH(i, n) store(ydt, y, i, value);
+  const bool aligned = wide(0, y);
+  FOR_EACH_8(i, n) {
+    const float v[8] = {value, value, value, value, value, value, value, value};
+    store8(ydt, y, i, n - i, aligned && i + 8 <= n, v);
+  }
 }
 
 extern "C" __global__ void __launch_bounds__(256) llm_move_copy(void* y, int ydt, int add, const void* x, int xdt, long long n) {
-  FOR_EACH(i, n) sink(ydt, y, add, i, load(xdt, x, i));
+  const bool aligned = wide(0, x, y);
+  FOR_EACH_8(i, n) {
+    const bool fast = aligned && i + 8 <= n;
+    float v[8];
+    load8(xdt, v, x, i, n - i, fast);
+    sink8(ydt, y, add, i, n - i, fast, v);
+  }
 }
 
 // dims are y's, padded in front with 1; strides are x's elements per step along each of them.

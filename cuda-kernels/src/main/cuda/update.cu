@@ -3,11 +3,13 @@
 // | kernel                  | geometry                  | bytes per element                             | FLOPs/element |
 // |-------------------------|---------------------------|-----------------------------------------------|---------------|
 // | llm_adamw_step           | strides over 8 elements   | 28 (read grad, w, m, v; write w, m, v), + w's | 14            |
-// | llm_gradient_norm_sum    | one block of 1024 threads | 4 (read x)                                    | 2, in f64     |
+// | llm_gradient_norm_sum    | blocks of 1024 threads    | 4 (read x), 8 per block                       | 2, in f64     |
+// | llm_gradient_norm_total  | one block of 1024 threads | 8 per block of the sum                        | 1, in f64     |
 // | llm_gradient_norm_clip   | one block of 32 threads   | 4 per slot                                    | 1, in f64     |
 //
-// The clip factor lies on the device, so the host never waits for it. The sum of squares is f64: thread t takes elements t, t+1024, …, then
-// a tree; one block is enough for adapters, not for a model's full gradient (about 0.3 s for 7 billion by bandwidth of one multiprocessor).
+// The clip factor lies on the device, so the host never waits for it. The sum of squares is f64 in an order that the size alone decides: a thread takes
+// every so many eights of elements, a block adds its threads by a tree, the total its blocks by another. A block for every 32,768 elements, 1024 at most; an
+// adapter's gradient is one block, which writes the sum itself.
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -30,10 +32,9 @@ llm_adamw_step(void* w, int wdt, float* master, float* m, float* v, const float*
   }
 }
 
-extern "C" __global__ void __launch_bounds__(1024) llm_gradient_norm_sum(float* sum, const void* x, int xdt, long long n) {
+// The sum over a block of 1024 threads, for the first of them.
+__device__ __forceinline__ double block_total(double s) {
   __shared__ double scratch[32];
-  double s = 0.0;
-  for (long long i = threadIdx.x; i < n; i += 1024) { const double v = load(xdt, x, i); s += v * v; }
 #pragma unroll
   for (int k = 16; k; k >>= 1) s += __shfl_xor_sync(0xffffffffu, s, k);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = s;
@@ -42,8 +43,28 @@ extern "C" __global__ void __launch_bounds__(1024) llm_gradient_norm_sum(float* 
     s = scratch[threadIdx.x];
 #pragma unroll
     for (int k = 16; k; k >>= 1) s += __shfl_xor_sync(0xffffffffu, s, k);
-    if (threadIdx.x == 0) *sum = (float)s;
   }
+  return s;
+}
+
+extern "C" __global__ void __launch_bounds__(1024) llm_gradient_norm_sum(float* sum, double* parts, const void* x, int xdt, long long n) {
+  const bool aligned = wide(0, x);
+  double s = 0.0;
+  FOR_EACH_8(i, n) {
+    float v[8];
+    load8(xdt, v, x, i, n - i, aligned && i + 8 <= n);
+#pragma unroll
+    for (int j = 0; j < 8; j++) s += (double)v[j] * v[j];
+  }
+  s = block_total(s);
+  if (threadIdx.x > 0) return;
+  if (gridDim.x == 1) *sum = (float)s;
+  else parts[blockIdx.x] = s;
+}
+
+extern "C" __global__ void __launch_bounds__(1024) llm_gradient_norm_total(float* sum, const double* parts, int n) {
+  const double s = block_total(threadIdx.x < n ? parts[threadIdx.x] : 0.0);
+  if (threadIdx.x == 0) *sum = (float)s;
 }
 
 extern "C" __global__ void __launch_bounds__(32) llm_gradient_norm_clip(float* norm, float* factor, const float* sums, int slots, float most) {
@@ -60,4 +81,5 @@ extern "C" __global__ void __launch_bounds__(32) llm_gradient_norm_clip(float* n
 
 EXPORT_KERNEL(llm_adamw_step)
 EXPORT_KERNEL(llm_gradient_norm_sum)
+EXPORT_KERNEL(llm_gradient_norm_total)
 EXPORT_KERNEL(llm_gradient_norm_clip)

@@ -28,6 +28,8 @@ import org.llmcore.op.MatMul;
 public final class Gpu {
   private static final int NO_GPU = 3;
   private static final double WARM_UP = 50_000; // microseconds
+  private static final double TURN = 2_000; // microseconds
+  private static final int MOST_IN_A_TURN = 100;
 
   private final GpuSize size;
   private final Device device;
@@ -180,8 +182,9 @@ public final class Gpu {
     return medians(List.of(work), budget).getFirst();
   }
 
-  /// The medians of up to 50 runs each (3 at toy size) in turns within so many microseconds, after a twentieth of a second that nobody
-  /// counts: it loads the kernels and lets the clock of the GPU rise, which would otherwise be slower for the one that comes first.
+  /// The medians of up to 50 turns (3 at toy size) within so many microseconds, after a twentieth of a second that nobody counts: it loads the kernels
+  /// and lets the clock of the GPU rise, which would otherwise be slower for the one that comes first. Works take turns; in its turn a work is run
+  /// again and again for two milliseconds between two events, so that the host's part of a launch hides behind the kernels.
   private List<Double> medians(List<Runnable> works, double budget) {
     boolean toy = size.name().equals("toy");
     double warm = 0;
@@ -189,11 +192,16 @@ public final class Gpu {
       for (var w : works) warm += clock.micros(w);
     } while (warm < Math.min(toy ? 0 : WARM_UP, budget / 4));
     double round = 0;
-    for (var w : works) round += clock.micros(w);
-    int runs = (int) Math.clamp(budget / Math.max(round, 1), 1, toy ? 3 : 50);
+    var times = new int[works.size()];
+    for (int w = 0; w < times.length; w++) {
+      double one = Math.max(1, clock.micros(works.get(w)));
+      times[w] = (int) Math.clamp(TURN / one, 1, toy ? 2 : MOST_IN_A_TURN);
+      round += times[w] * one;
+    }
+    int runs = (int) Math.clamp(budget / round, 1, toy ? 3 : 50);
     var all = works.stream().map(w -> new double[runs]).toList();
     for (int i = 0; i < runs; i++) {
-      for (int w = 0; w < works.size(); w++) all.get(w)[i] = clock.micros(works.get(w));
+      for (int w = 0; w < times.length; w++) all.get(w)[i] = clock.micros(works.get(w), times[w]);
     }
     return all.stream().map(a -> {
       Arrays.sort(a);

@@ -273,7 +273,7 @@ final class OperatorCases {
         return List.of(w, master, m, v);
       });
     }
-    for (int n : new int[] {1, 17, 4096, 9001}) {
+    for (int n : new int[] {1, 17, 4096, 9001, 70_001}) {
       add("gradient norm " + n, GradientNorm.class, F32, 64, 10_000, (p, in) -> {
         var sums = in.constant(0, 0, F32, 2);
         p.run(new GradientNorm.SumOfSquares(sums, 1, in.leaf(F32, n)));

@@ -26,14 +26,17 @@ import org.llmcore.tensor.Tensor;
 /// `src/main/cuda/<family>.cu`; the heads of those files say what they compute and why the geometry is what it is.
 final class CudaDispatch {
   private static final int ROW_THREADS = 128;
+  private static final int NORM_THREADS = 1024; // and the most blocks, whose sums one block adds
+  private static final int SQUARES = 32_768; // elements worth a block of their own
 
   private CudaDispatch() {}
 
   static void run(Launch l, Kernel kernel) {
     switch (kernel) {
-      case Move.Fill k -> l.of("move", "move_fill").over(k.y().elements()).tensor(k.y()).i64(k.y().elements()).f32(k.value())
-          .run();
-      case Move.Copy k -> l.of("move", "move_copy").over(k.x().elements()).sink(k.y()).tensor(k.x()).i64(k.x().elements()).run();
+      case Move.Fill k -> l.of("move", "move_fill").over(eighths(k.y().elements())).tensor(k.y()).i64(k.y().elements())
+          .f32(k.value()).run();
+      case Move.Copy k -> l.of("move", "move_copy").over(eighths(k.x().elements())).sink(k.y()).tensor(k.x())
+          .i64(k.x().elements()).run();
       case Move.Permute k -> l.of("move", "move_permute").over(k.x().elements()).sink(k.y()).tensor(k.x()).i64(k.x().elements())
           .struct(Broadcast.dims(k.y().tensor().shape())).struct(Broadcast.permuted(k.x().shape(), k.axes())).run();
       case Move.Take k -> window(l, k.y(), k.x(), k.y().tensor(), k.x(), k.axis(), k.from(), true);
@@ -136,8 +139,14 @@ final class CudaDispatch {
             .f32(k.beta1()).f32((float) (1 - (double) k.beta1())).f32(k.beta2()).f32((float) (1 - (double) k.beta2()))
             .f32((float) (k.lr() / correction1)).f32((float) (1 / Math.sqrt(correction2))).f32(k.eps()).run();
       }
-      case GradientNorm.SumOfSquares k -> l.of("update", "gradient_norm_sum").threads(1024)
-          .i64(k.sums().address() + 4L * k.slot()).tensor(k.x()).i64(k.x().elements()).run();
+      case GradientNorm.SumOfSquares k -> {
+        long sum = k.sums().address() + 4L * k.slot();
+        int blocks = (int) Math.clamp((k.x().elements() + SQUARES - 1) / SQUARES, 1, NORM_THREADS);
+        long parts = blocks == 1 ? 0 : l.scratch(8L * blocks);
+        l.of("update", "gradient_norm_sum").grid(blocks, 1, 1).threads(NORM_THREADS).i64(sum).i64(parts).tensor(k.x())
+            .i64(k.x().elements()).run();
+        if (blocks > 1) l.of("update", "gradient_norm_total").threads(NORM_THREADS).i64(sum).i64(parts).i32(blocks).run();
+      }
       case GradientNorm.Clip k -> l.of("update", "gradient_norm_clip").threads(32).pointer(k.norm()).pointer(k.factor())
           .pointer(k.sums()).i32(k.slots()).f32(k.max()).run();
 

@@ -6,6 +6,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -126,6 +127,31 @@ class CudaDeviceTest {
           .isInstanceOf(CudaException.class).hasMessageContaining("kernel llm_attention_store failed")
           .hasMessageContaining("ILLEGAL_ADDRESS");
       host.shuffle(1);
+    }
+  }
+
+  /// 21 columns: rows begin at multiples of 2 or 4 bytes, and end within eight elements.
+  @Test
+  void copiesAndFillsTakeAnyAddress() {
+    var values = new float[3 * 21];
+    for (int i = 0; i < values.length; i++) values[i] = i - 30;
+    for (var from : List.of(DType.F32, DType.BF16, DType.F16)) {
+      for (var to : List.of(DType.F32, DType.BF16, DType.F16)) {
+        try (var region = device.growing("copies")) {
+          var x = region.carve(from, Shape.of(3, 21)).set(values);
+          var y = region.carve(to, Shape.of(4, 21)).set(new float[4 * 21]);
+          device.run(new Move.Fill(y.slice(0, 3), 7));
+          device.run(new Move.Copy(Sink.write(y.slice(1, 2)), x.slice(2, 3)));
+          device.run(new Move.Copy(Sink.add(y.slice(0, 2)), x.slice(0, 2)));
+          var expected = new float[4 * 21];
+          for (int c = 0; c < 21; c++) {
+            expected[c] = 7 + values[c];
+            expected[21 + c] = values[42 + c] + values[21 + c];
+            expected[42 + c] = 7;
+          }
+          assertThat(y.toFloats()).as("%s to %s", from, to).containsExactly(expected);
+        }
+      }
     }
   }
 

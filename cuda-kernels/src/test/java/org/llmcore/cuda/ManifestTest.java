@@ -79,7 +79,8 @@ class ManifestTest {
         Map.entry("attention_pages_wide_mma", blocks(2)),
         Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm", 64),
         Map.entry("rope", 64),
-        Map.entry("swiglu", 64), Map.entry("embedding", 64), Map.entry("cross_entropy", 64), Map.entry("adamw", 64));
+        Map.entry("swiglu", 64), Map.entry("embedding", 64), Map.entry("cross_entropy", 64), Map.entry("adamw", 64),
+        Map.entry("move_fill", 64), Map.entry("move_copy", 64), Map.entry("gradient_norm", 64));
     var pattern = Pattern.compile("\\S+ \\S+ llm_(\\w+) .* (\\d+) registers.*");
     int checked = 0;
     for (var line : Files.readAllLines(ARTEFACTS.resolve("registers.txt"))) {
