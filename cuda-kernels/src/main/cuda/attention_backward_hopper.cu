@@ -20,74 +20,18 @@
 // By arithmetic, not measured: 4 sequences of 2048, 32 heads of 128, causal: 481 GFLOP, and 3 % on the diagonal for nothing; at 450 TFLOP/s
 // 1.1 ms. exp2 takes 256 cycles of a tile's 1024 (keys) or 768 (queries) cycles of tensor cores, on another unit. A stage is 32 KiB for 8.4 MFLOP (keys).
 //
-// A tile is 64 rows in panels of 64 columns, rows of 128 bytes with the 128-byte swizzle: K-major it is read along the columns, MN-major down the rows,
-// so one copy serves both products. Rows past the end of a sequence belong to a neighbour: as a right operand they are overwritten by zeros, since 0·NaN
-// is NaN, and P and dS are masked.
+// Rows past the end of a sequence belong to a neighbour: as a right operand they are overwritten by zeros, and P and dS are masked.
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#include "hopper.cuh"
-#include "attention.cuh"
+#include "attention_hopper.cuh"
 
-static constexpr int ROWS = 64, OWN = 2 * ROWS, STAGES = 4, PANEL = ROWS * 128, CONSUMERS = 256;
-template <int D> constexpr int TILE = ROWS * D * 2;
-
-// 64 rows of a head, from row y on.
-template <int D> __device__ __forceinline__ void fetch(unsigned char* tile, const CUtensorMap& map, uint64_t* bar, int head, int y) {
-#pragma unroll
-  for (int p = 0; p < D / 64; p++) tma_load_2d(tile + p * PANEL, map, bar, head * D + p * 64, y);
-}
-// Zeros in rows `valid` … 63 of panels side by side, by all consumers.
-__device__ __forceinline__ void blank(unsigned char* tile, int panels, int valid) {
-  const int chunks = (ROWS - valid) * 8;
-  for (int c = threadIdx.x - 128; c < chunks * panels; c += CONSUMERS)
-    *reinterpret_cast<uint4*>(tile + c / chunks * PANEL + valid * 128 + c % chunks * 16) = make_uint4(0, 0, 0, 0);
-  proxy_fence();
-  bar_sync(1, CONSUMERS);
-}
-
-// Step kk of 16 columns of a tile that is read along its columns, in units of a descriptor.
-__device__ __forceinline__ int along(int kk) { return kk / 4 * (PANEL >> 4) + kk % 4 * 2; }
-// s = a·bᵀ over D columns.
-template <int D> __device__ __forceinline__ void products(float (&s)[32], const void* a, const void* b) {
-  const uint64_t da = tile_desc(a), db = tile_desc(b);
-#pragma unroll
-  for (int kk = 0; kk < D / 16; kk++) wgmma_m64n64k16(s, da + along(kk), db + along(kk), kk != 0);
-}
-template <int D> __device__ __forceinline__ void products(float (&s)[32], const uint32_t (&a)[D / 16][4], const void* b) {
-  const uint64_t db = tile_desc(b);
-#pragma unroll
-  for (int kk = 0; kk < D / 16; kk++) wgmma_m64n64k16(s, a[kk], db + along(kk), kk != 0);
-}
-// acc += a·b over the 64 rows of b.
-template <int D> __device__ __forceinline__ void accumulate(float (&acc)[D / 2], const uint32_t (&a)[4][4], const void* b) {
-  const uint64_t db = panel_desc(b, PANEL);
-#pragma unroll
-  for (int kk = 0; kk < 4; kk++) {
-    if constexpr (D == 128) wgmma_m64n128k16<1>(acc, a[kk], db + kk * 128, 1);
-    else wgmma_m64n64k16<1>(acc, a[kk], db + kk * 128, 1);
-  }
-}
-// 64 columns of a product as the left operand of the next.
-__device__ __forceinline__ void as_left(uint32_t (&a)[4][4], const float (&s)[32]) {
-#pragma unroll
-  for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack2(s[2 * i], s[2 * i + 1]);
-}
-template <int N> __device__ __forceinline__ void clear(float (&a)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) a[i] = 0.0f;
-}
-// The warp's 16 rows of sums, by way of its warpgroup's own tile, which nobody reads any more.
-template <int D>
-__device__ __forceinline__ void save(bf16* to, int add, unsigned char* tile, const float (&acc)[D / 2], float scale, long long stride, int valid) {
-  save_product<D>(to, add, reinterpret_cast<bf16*>(tile), threadIdx.x % 128 / 32 * 16, reinterpret_cast<const float(&)[D / 8][4]>(acc), scale, stride,
-                  valid, D);
-}
+static constexpr int ROWS = 64, OWN = 2 * ROWS, STAGES = 4;
 
 template <int D>
 __device__ __forceinline__ void backward_q(bf16* dq, int add, const CUtensorMap& q, const CUtensorMap& dout, const CUtensorMap& k, const CUtensorMap& v,
                                            const float2* stats, const int* starts, int sequences, int heads, int groups, float scale, int causal) {
   DYN_SHARED(raw);   // q, do of both warpgroups, stages of k and v
-  unsigned char* ring = raw + 4 * TILE<D>;
-  uint64_t *full = reinterpret_cast<uint64_t*>(ring + STAGES * 2 * TILE<D>), *empty = full + STAGES, *own = empty + STAGES;
+  unsigned char* ring = raw + 4 * TILE<D, ROWS>;
+  uint64_t *full = reinterpret_cast<uint64_t*>(ring + STAGES * 2 * TILE<D, ROWS>), *empty = full + STAGES, *own = empty + STAGES;
   const Place p = place(starts, sequences, gridDim.x - 1 - blockIdx.x, OWN, 1);
   if (p.sequence == sequences) return;
   const int h = blockIdx.y, rows = p.to - p.from, keys = causal ? min(p.first + OWN, rows) : rows, group = threadIdx.x / 128, tid = threadIdx.x % 128;
@@ -101,18 +45,18 @@ __device__ __forceinline__ void backward_q(bf16* dq, int add, const CUtensorMap&
   if (group == 0) {
     reg_less<40>();
     if (tid == 0) {
-      mbar_expect_tx(own, 4 * TILE<D>);
+      mbar_expect_tx(own, 4 * TILE<D, ROWS>);
 #pragma unroll
       for (int w = 0; w < 2; w++) {
-        fetch<D>(raw + w * TILE<D>, q, own, h, p.from + p.first + w * ROWS);
-        fetch<D>(raw + (2 + w) * TILE<D>, dout, own, h, p.from + p.first + w * ROWS);
+        fetch<D, ROWS>(raw + w * TILE<D, ROWS>, q, own, h, p.from + p.first + w * ROWS);
+        fetch<D, ROWS>(raw + (2 + w) * TILE<D, ROWS>, dout, own, h, p.from + p.first + w * ROWS);
       }
       for (int u0 = 0; u0 < keys; u0 += ROWS) {
-        unsigned char* s = ring + stage * 2 * TILE<D>;
+        unsigned char* s = ring + stage * 2 * TILE<D, ROWS>;
         mbar_wait(empty + stage, phase ^ 1);   // the first round passes at once
-        mbar_expect_tx(full + stage, 2 * TILE<D>);
-        fetch<D>(s, k, full + stage, h / (heads / groups), p.from + u0);
-        fetch<D>(s + TILE<D>, v, full + stage, h / (heads / groups), p.from + u0);
+        mbar_expect_tx(full + stage, 2 * TILE<D, ROWS>);
+        fetch<D, ROWS>(s, k, full + stage, h / (heads / groups), p.from + u0);
+        fetch<D, ROWS>(s + TILE<D, ROWS>, v, full + stage, h / (heads / groups), p.from + u0);
         if (++stage == STAGES) stage = 0, phase ^= 1;
       }
     }
@@ -121,7 +65,7 @@ __device__ __forceinline__ void backward_q(bf16* dq, int add, const CUtensorMap&
     const int lane = tid & 31, warp = tid >> 5, t2 = (lane & 3) * 2, row0 = p.first + (group - 1) * ROWS, row = row0 + warp * 16 + (lane >> 2);
     const int seen = row0 >= rows ? 0 : causal ? min(row0 + ROWS, keys) : keys;   // keys of this warpgroup
     const float c2 = scale * LOG2E;
-    unsigned char* mine = raw + (group - 1) * TILE<D>;
+    unsigned char* mine = raw + (group - 1) * TILE<D, ROWS>;
     float2 stat[2];
 #pragma unroll
     for (int r = 0; r < 2; r++)
@@ -130,23 +74,23 @@ __device__ __forceinline__ void backward_q(bf16* dq, int add, const CUtensorMap&
     mbar_wait(own, 0);
 #pragma unroll
     for (int kk = 0; kk < D / 16; kk++) {
-      const int panel = kk / 4 * PANEL;
+      const int panel = kk / 4 * PANEL<ROWS>;
       left<64>(fq[kk], reinterpret_cast<const bf16*>(mine + panel), warp * 16, kk % 4 * 2);
-      left<64>(fg[kk], reinterpret_cast<const bf16*>(mine + 2 * TILE<D> + panel), warp * 16, kk % 4 * 2);
+      left<64>(fg[kk], reinterpret_cast<const bf16*>(mine + 2 * TILE<D, ROWS> + panel), warp * 16, kk % 4 * 2);
     }
     float acc[D / 2], s[32], dp[32];
     clear(acc);
     wgmma_hold(acc), wgmma_hold(fq), wgmma_hold(fg);
     for (int u0 = 0; u0 < keys; u0 += ROWS) {
       const int valid = rows - u0;
-      unsigned char *sk = ring + stage * 2 * TILE<D>, *sv = sk + TILE<D>;
+      unsigned char *sk = ring + stage * 2 * TILE<D, ROWS>, *sv = sk + TILE<D, ROWS>;
       mbar_wait(full + stage, phase);
-      if (valid < ROWS) blank(sk, D / 64, valid);
+      if (valid < ROWS) blank<ROWS>(sk, D / 64, valid);
       if (u0 < seen) {
         wgmma_fence();
-        products<D>(s, fq, sk);
+        products<D, ROWS>(s, fq, sk);
         wgmma_commit();
-        products<D>(dp, fg, sv);
+        products<D, ROWS>(dp, fg, sv);
         wgmma_commit();
         wgmma_wait<1>();
         wgmma_hold(s);
@@ -165,7 +109,7 @@ __device__ __forceinline__ void backward_q(bf16* dq, int add, const CUtensorMap&
         as_left(f, s);
         wgmma_hold(f);
         wgmma_fence();
-        accumulate<D>(acc, f, sk);
+        accumulate<D, ROWS>(acc, f, sk);
         wgmma_commit();
         wgmma_wait<0>();
         wgmma_hold(acc);
@@ -183,9 +127,9 @@ template <int D>
 __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int dvadd, const CUtensorMap& q, const CUtensorMap& dout, const CUtensorMap& k,
                                             const CUtensorMap& v, const float2* stats, const int* starts, int sequences, int heads, int groups, float scale,
                                             int causal) {
-  constexpr int STAGE = 2 * TILE<D> + 1024;
+  constexpr int STAGE = 2 * TILE<D, ROWS> + 1024;
   DYN_SHARED(raw);   // k, v of both warpgroups, stages of q, do and the statistics [2][ROWS]
-  unsigned char* ring = raw + 4 * TILE<D>;
+  unsigned char* ring = raw + 4 * TILE<D, ROWS>;
   uint64_t *full = reinterpret_cast<uint64_t*>(ring + STAGES * STAGE), *empty = full + STAGES, *own = empty + STAGES;
   const Place p = place(starts, sequences, blockIdx.x, OWN, 1);
   if (p.sequence == sequences) return;
@@ -200,26 +144,26 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
   if (group == 0) {
     reg_less<40>();
     if (tid == 0) {
-      mbar_expect_tx(own, 4 * TILE<D>);
+      mbar_expect_tx(own, 4 * TILE<D, ROWS>);
 #pragma unroll
       for (int w = 0; w < 2; w++) {
-        fetch<D>(raw + w * TILE<D>, k, own, blockIdx.y, p.from + p.first + w * ROWS);
-        fetch<D>(raw + (2 + w) * TILE<D>, v, own, blockIdx.y, p.from + p.first + w * ROWS);
+        fetch<D, ROWS>(raw + w * TILE<D, ROWS>, k, own, blockIdx.y, p.from + p.first + w * ROWS);
+        fetch<D, ROWS>(raw + (2 + w) * TILE<D, ROWS>, v, own, blockIdx.y, p.from + p.first + w * ROWS);
       }
       for (int h = blockIdx.y * share; h < (blockIdx.y + 1) * share; h++)
         for (int t0 = first; t0 < rows; t0 += ROWS) {
           unsigned char* s = ring + stage * STAGE;
           mbar_wait(empty + stage, phase ^ 1);   // the first round passes at once
-          mbar_expect_tx(full + stage, 2 * TILE<D>);
-          fetch<D>(s, q, full + stage, h, p.from + t0);
-          fetch<D>(s + TILE<D>, dout, full + stage, h, p.from + t0);
+          mbar_expect_tx(full + stage, 2 * TILE<D, ROWS>);
+          fetch<D, ROWS>(s, q, full + stage, h, p.from + t0);
+          fetch<D, ROWS>(s + TILE<D, ROWS>, dout, full + stage, h, p.from + t0);
           if (++stage == STAGES) stage = 0, phase ^= 1;
         }
     } else if (tid / 32 == 1) {
       const float2* from = stats + (long long)blockIdx.y * share * starts[sequences] + p.from;
       for (int h = 0; h < share; h++, from += starts[sequences])
         for (int t0 = first; t0 < rows; t0 += ROWS) {
-          float* lse = reinterpret_cast<float*>(ring + stage * STAGE + 2 * TILE<D>);
+          float* lse = reinterpret_cast<float*>(ring + stage * STAGE + 2 * TILE<D, ROWS>);
           mbar_wait(empty + stage, phase ^ 1);
 #pragma unroll
           for (int c = tid % 32; c < ROWS; c += 32) {
@@ -235,7 +179,7 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
     reg_more<232>();
     const int lane = tid & 31, warp = tid >> 5, t2 = (lane & 3) * 2, key0 = p.first + (group - 1) * ROWS, key = key0 + warp * 16 + (lane >> 2);
     const float c2 = scale * LOG2E;
-    unsigned char* mine = raw + (group - 1) * TILE<D>;
+    unsigned char* mine = raw + (group - 1) * TILE<D, ROWS>;
     float ak[D / 2], av[D / 2];
     clear(ak), clear(av);
     wgmma_hold(ak), wgmma_hold(av);
@@ -243,17 +187,17 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
     const int steps = (rows - first + ROWS - 1) / ROWS * share;   // heads and their tiles in one loop: two take a register too many
     for (int i = 0, t0 = first; i < steps; i++, t0 = t0 + ROWS < rows ? t0 + ROWS : first) {
       const int valid = rows - t0;
-      unsigned char *sq = ring + stage * STAGE, *sg = sq + TILE<D>;
-      const float *lse = reinterpret_cast<const float*>(sg + TILE<D>) + t2, *dot = lse + ROWS;
+      unsigned char *sq = ring + stage * STAGE, *sg = sq + TILE<D, ROWS>;
+      const float *lse = reinterpret_cast<const float*>(sg + TILE<D, ROWS>) + t2, *dot = lse + ROWS;
       mbar_wait(full + stage, phase);
-      if (valid < ROWS) blank(sq, 2 * D / 64, valid);
+      if (valid < ROWS) blank<ROWS>(sq, 2 * D / 64, valid);
       if (key0 < rows && (!causal || t0 >= key0)) {   // tiles of both sides begin at multiples of 64
         float s[32], dp[32];
         uint32_t fp[4][4], fs[4][4];
         wgmma_fence();
-        products<D>(s, mine, sq);
+        products<D, ROWS>(s, mine, sq);
         wgmma_commit();
-        products<D>(dp, mine + 2 * TILE<D>, sg);
+        products<D, ROWS>(dp, mine + 2 * TILE<D, ROWS>, sg);
         wgmma_commit();
         wgmma_wait<1>();
         wgmma_hold(s);
@@ -268,7 +212,7 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
         as_left(fp, s);
         wgmma_hold(fp);
         wgmma_fence();
-        accumulate<D>(av, fp, sg);
+        accumulate<D, ROWS>(av, fp, sg);
         wgmma_commit();
         wgmma_wait<1>();
         wgmma_hold(dp);
@@ -277,7 +221,7 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
         as_left(fs, s);
         wgmma_hold(fs);
         wgmma_fence();
-        accumulate<D>(ak, fs, sq);
+        accumulate<D, ROWS>(ak, fs, sq);
         wgmma_commit();
         wgmma_wait<0>();
         wgmma_hold(av), wgmma_hold(ak);

@@ -173,7 +173,7 @@ final class OperatorCases {
         List.of(
             new Case(BF16, 1, 1, 64, 0, 1), new Case(F16, 4, 1, 8, 0, 31), new Case(BF16, 4, 1, 64, 0, 63), new Case(F16, 1, 1, 64, 0, 64), new Case(BF16, 4, 4, 32, 0, 65),
             new Case(F16, 2, 1, 128, 0, 33), new Case(BF16, 1, 1, 128, 0, 127), new Case(BF16, 1, 1, 72, 0, 128), new Case(BF16, 4, 1, 128, 0, 129),
-            new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(BF16, 2, 1, 128, 0, 3, 67, 195), new Case(BF16, 4, 2, 64, 0, 257, 258),
+            new Case(BF16, 2, 1, 80, 0, 1, 66, 66, 130, 197), new Case(BF16, 2, 1, 128, 0, 3, 67, 195), new Case(BF16, 4, 2, 64, 0, 257, 258), new Case(BF16, 1, 1, 64, 0, 520),
             new Case(F16, 2, 2, 16, singles));
     for (var a : cases) {
       int t = a.starts[a.starts.length - 1];

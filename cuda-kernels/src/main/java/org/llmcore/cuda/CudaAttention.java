@@ -8,15 +8,17 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
 /// The launch table of attention. Tensor cores where every operand has one dtype of 16 bits and the head width suits 16-byte
-/// copies; f32 is never rounded to fit them: it, mixtures and odd widths take the plain kernels. Backward, bf16 heads of 64 or 128
-/// columns have kernels of their own on compute capability 9.0.
+/// copies; f32 is never rounded to fit them: it, mixtures and odd widths take the plain kernels. bf16 heads of 64 or 128 columns have kernels of
+/// their own on compute capability 9.0, forward and backward.
 final class CudaAttention {
   private static final int THREADS = 128;
   private static final int WIDEST = 128; // columns of the largest tile
   private static final int QUERIES = 128; // rows of a block forward
   private static final int ROWS = 64; // rows of a block backward
   private static final int PASSING = 32; // rows of a tile that passes by them
-  private static final int OWN = 128; // rows of a block backward on Hopper
+  private static final int BOX = 64; // columns of a bulk copy
+  private static final int SLOTS = 6; // tiles of 128 keys of the ring forward on Hopper
+  private static final int OWN = 128; // rows of a block backward there
   private static final int TILE = 64; // rows of a tile there
   private static final int STAGES = 4; // of two tiles each, beside the four of the block's own
   private static final int NUMBERS = 1024; // bytes of a stage for what is known of its queries
@@ -33,7 +35,9 @@ final class CudaAttention {
   static void run(Launch l, Attention kernel) {
     switch (kernel) {
       case Attention.Forward k -> {
-        if (tensorCores(k.scale(), k.q(), k.k(), k.v(), k.o())) forward(l, k);
+        boolean fits = tensorCores(k.scale(), k.q(), k.k(), k.v(), k.o());
+        if (fits && asynchronous(l, k.q())) hopper(l, k);
+        else if (fits) forward(l, k);
         else plain(l, k);
       }
       case Attention.Backward k -> {
@@ -95,9 +99,26 @@ final class CudaAttention {
     long stats = l.scratch(8L * rows * heads);
     l.of("attention_backward_mma", "attention_backward_stats").over(16L * rows * heads).i64(stats).pointer(k.dout()).tensor(k.o())
         .pointer(k.lse()).i32(rows).i32(heads).i32(k.q().dim(2)).run();
-    boolean full = k.q().dim(2) == tile(k.q()); // no columns of zeros
-    if (full && k.q().dtype() == DType.BF16 && l.device().capability() == 90) hopper(l, k, stats);
+    if (asynchronous(l, k.q())) hopper(l, k, stats);
     else mma(l, k, stats);
+  }
+
+  /// Whether the kernels by wgmma take these operands, of which `tensorCores` says that they fit.
+  private static boolean asynchronous(Launch l, Tensor q) {
+    return q.dtype() == DType.BF16 && q.columns() == tile(q) && q.dim(0) > 0 && l.device().capability() == 90;
+  }
+
+  private static void hopper(Launch l, Attention.Forward k) {
+    l.of("attention_hopper", named("attention_forward_hopper", k.q()))
+        .grid(tiles(k.q().dim(0), k.starts(), QUERIES, 1), k.q().dim(1), 1).threads(3 * THREADS)
+        .shared((1 + SLOTS) * 2 * QUERIES * k.q().dim(2) + BARRIERS).pointer(k.o()).pointer(k.lse());
+    for (var t : List.of(k.q(), k.k(), k.v())) l.map(matrix(t), BOX, QUERIES);
+    l.pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).f32(k.scale()).flag(k.causal()).run();
+  }
+
+  /// All heads of a row side by side.
+  private static Tensor matrix(Tensor t) {
+    return t.reshape(t.dim(0), t.dim(1) * t.dim(2));
   }
 
   private static void hopper(Launch l, Attention.Backward k, long stats) {
@@ -115,7 +136,7 @@ final class CudaAttention {
   /// The arguments that both passes end in.
   private static void mapped(Launch l, Attention.Backward k, long stats) {
     l.threads(3 * THREADS);
-    for (var t : List.of(k.q(), k.dout(), k.k(), k.v())) l.map(t.reshape(t.dim(0), t.dim(1) * t.dim(2)), TILE, TILE);
+    for (var t : List.of(k.q(), k.dout(), k.k(), k.v())) l.map(matrix(t), BOX, TILE);
     l.i64(stats).pointer(k.starts()).i32(sequences(k.starts())).i32(k.q().dim(1)).i32(k.k().dim(1)).f32(k.scale()).flag(k.causal())
         .run();
   }
