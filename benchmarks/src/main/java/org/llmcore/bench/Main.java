@@ -58,7 +58,7 @@ public final class Main {
 
   /// Whether a line's GB/s are of weights that come from memory.
   private static boolean streams(History h) {
-    return h.name().startsWith("DecodeBenchmark") || h.name().startsWith("QuantBenchmark.product");
+    return h.name().startsWith("DecodeBenchmark") || h.name().startsWith("QuantBenchmark.product") || h.name().startsWith("QuantBenchmark.int8");
   }
 
   /// Whether there is a GPU to measure; says why not.

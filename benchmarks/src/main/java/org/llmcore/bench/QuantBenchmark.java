@@ -73,6 +73,7 @@ public class QuantBenchmark {
   private Region region;
   private Kernel forward;
   private Kernel backward;
+  private Kernel bytes;
 
   @Setup(Level.Trial)
   public void setup() {
@@ -87,10 +88,12 @@ public class QuantBenchmark {
       var w = region.carve(form == Form.F32 ? DType.F32 : DType.BF16, Shape.of(N, N)).set(weights);
       forward = new MatMul.Product(Sink.write(y), x, w, false, true, 1);
       backward = new MatMul.Product(Sink.write(y), x, w, false, false, 1);
+      bytes = forward; // dense weights have no other
     } else {
       var w = matrix(form, weights, device, region);
       forward = new QuantMatMul.Product(Sink.write(y), x, w, true);
       backward = new QuantMatMul.Product(Sink.write(y), x, w, false);
+      bytes = new QuantMatMul.Int8Product(Sink.write(y), x, w);
     }
   }
 
@@ -139,6 +142,12 @@ public class QuantBenchmark {
   @Benchmark
   public void product() {
     device.run(forward);
+  }
+
+  /// The same of x in eight bits.
+  @Benchmark
+  public void int8() {
+    device.run(bytes);
   }
 
   /// dx = dy·W.

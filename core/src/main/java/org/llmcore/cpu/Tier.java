@@ -8,8 +8,8 @@ import org.llmcore.InvalidInput;
 import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.flags.Flags;
 
-/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices on the last two; those have
-/// for all else the loops of `AVX512`.
+/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices on the last two, which have
+/// for all else the loops of `AVX512`, and for those of activations in eight bits where the processor multiplies bytes (`Int8Stream`).
 public enum Tier {
   /// Plain Java, one element at a time: the twin that checks the others.
   SCALAR,

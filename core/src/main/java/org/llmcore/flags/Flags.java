@@ -38,6 +38,12 @@ public final class Flags {
     REFERENCE
   }
 
+  /// Which instructions attention on Hopper is made of.
+  public enum CudaAttention {
+    MMA,
+    WGMMA
+  }
+
   /// A knob, what it accepts and what it does: the table of `docs/flags.md`.
   public record Flag(String name, String values, String sentence) {}
 
@@ -49,6 +55,7 @@ public final class Flags {
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
           new Flag("LLM_CUDA_BLAS", "a file or folder", "Matrix products on the GPU by the vendor's cuBLAS found there, where it can: for comparisons. Unset, our own kernels do all."),
+          new Flag("LLM_CUDA_ATTENTION", "mma, wgmma", "bf16 attention of 64 or 128 columns on compute capability 9.0: by mma.sync, which GPUs have run, or by TMA and wgmma, which none has yet; they differ in the last bits."),
           new Flag("LLM_DEBUG", "0 … 3", "1: stack traces of failures; 2: also a table of time per kernel at the end; 3: also a line per kernel call."));
 
   private Flags() {}
@@ -72,6 +79,10 @@ public final class Flags {
   /// Where cuBLAS is, if it is asked for.
   public static Optional<String> cudaBlas() {
     return Optional.ofNullable(System.getenv("LLM_CUDA_BLAS")).map(String::strip).filter(s -> !s.isEmpty());
+  }
+
+  public static CudaAttention cudaAttention() {
+    return one("LLM_CUDA_ATTENTION", CudaAttention.class, CudaAttention.MMA);
   }
 
   public static int debug() {

@@ -11,6 +11,7 @@ import java.util.Optional;
 import java.util.function.Supplier;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.flags.Flags;
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
@@ -52,6 +53,7 @@ final class CudaDevice implements Device {
   private long scratchBytes;
   private Thread thread = Thread.currentThread();
   private boolean closed;
+  private Flags.CudaAttention attention = Flags.CudaAttention.MMA;
   private long products;
 
   /// The first GPU of the driver.
@@ -91,6 +93,17 @@ final class CudaDevice implements Device {
     this.graphs = new CudaGraphs(driver, stream, launch);
     this.constants = growing("constants");
     this.scratch = growing("scratch");
+  }
+
+  /// Chooses the kernels of attention, where the GPU has both.
+  CudaDevice attention(Flags.CudaAttention kernels) {
+    attention = kernels;
+    return this;
+  }
+
+  /// Whether attention takes TMA and wgmma.
+  boolean asynchronousAttention() {
+    return attention == Flags.CudaAttention.WGMMA && capability == 90;
   }
 
   static String version(int v) {

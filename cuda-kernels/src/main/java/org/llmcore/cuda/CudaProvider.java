@@ -20,7 +20,7 @@ public final class CudaProvider implements DeviceProvider {
   @Override
   public Device open() {
     try {
-      return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0, Flags.cudaBlas());
+      return new CudaDevice(Driver.open(Optional.empty()), Images.inTheJar(), Flags.debug() > 0, Flags.cudaBlas()).attention(Flags.cudaAttention());
     } catch (CudaException e) {
       throw new InvalidInput("the GPU cannot be used: " + e.getMessage(), "does another program hold it (nvidia-smi)? Else use --device cpu");
     }

@@ -22,6 +22,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
+import org.llmcore.flags.Flags;
+
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
@@ -110,7 +112,7 @@ final class HostCuda {
     return device("");
   }
 
-  /// The device of a GPU of another compute capability: 90 for 9.0.
+  /// The device of a GPU of another compute capability: 90 for 9.0, with all that this has and others have not.
   CudaDevice device(int compute) {
     return device(compute, "");
   }
@@ -118,7 +120,7 @@ final class HostCuda {
   CudaDevice device(int compute, String suffix) {
     pretend(Machine.CAPABILITY, compute);
     try {
-      return device(suffix);
+      return device(suffix).attention(Flags.CudaAttention.WGMMA);
     } finally {
       pretend(Machine.CAPABILITY, 80);
     }
