@@ -3,6 +3,7 @@ package org.llmcore.cpu;
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
+import org.llmcore.cpu.code.Loads;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Routines;
 import org.llmcore.cpu.code.Vec;
@@ -158,12 +159,7 @@ final class AttentionCode {
     c.mask(1, R11);
     a.mov(RAX, RBP);
     for (int i = 0; i < 16; i++) {
-      if (dtype == DType.F32) {
-        a.vmovups(zmm(i).zero(1), RAX.at(0));
-      } else {
-        a.vpmovzxwd(zmm(i).zero(1), RAX.at(0));
-        a.vpslld(zmm(i), zmm(i), 16);
-      }
+      Loads.load(a, zmm(i).zero(1), RAX.at(0), dtype);
       a.lea(R10, RAX.at(RDX, 1, 0));
       a.cmp(RCX, i + 1);
       a.cmov(Condition.GREATER, RAX, R10); // the last key again where there is none

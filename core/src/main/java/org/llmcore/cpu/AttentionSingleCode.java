@@ -3,6 +3,7 @@ package org.llmcore.cpu;
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
+import org.llmcore.cpu.code.Loads;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Routine;
@@ -126,13 +127,7 @@ final class AttentionSingleCode {
   }
 
   private static void load(Assembler a, Vec to, Gpr row, int v, int w, DType dtype) {
-    var d = last(w, v) ? to.zero(7) : to;
-    if (dtype == DType.F32) {
-      a.vmovups(d, row.at(64 * v));
-    } else {
-      a.vpmovzxwd(d, row.at(32 * v));
-      a.vpslld(to, to, 16);
-    }
+    Loads.load(a, last(w, v) ? to.zero(7) : to, row.at(16 * dtype.bytes() * v), dtype);
   }
 
   /// zmm0 = the sums of the 16 partial sums in each of registers 0 … 15: i with i+8, +4, +2, +1. Registers j, 4+j, 8+j and 12+j

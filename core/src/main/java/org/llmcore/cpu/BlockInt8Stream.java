@@ -43,7 +43,6 @@ record BlockInt8Stream(BlockType type) implements Int8Stream {
 
   @Override
   public void bind(Job frame, Right b, long row, int width, int apart) {
-    var w = (BlocksRight) b;
-    StreamGemm.rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
+    StreamGemm.blocks(frame, (BlocksRight) b, row, width, apart);
   }
 }

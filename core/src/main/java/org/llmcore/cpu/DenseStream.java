@@ -1,5 +1,6 @@
 package org.llmcore.cpu;
 
+import org.llmcore.cpu.code.Loads;
 import org.llmcore.tensor.DType;
 
 /// Dense rows of W in f32, bf16 (the upper half of an f32) or f16, 64 columns a round.
@@ -24,15 +25,7 @@ record DenseStream(DType dtype) implements StreamForm {
     for (int v = 0; v < 4; v++) {
       s.vector(v);
       var to = StreamForm.z(24 + v);
-      var from = s.w(r, 16 * dtype.bytes() * v);
-      switch (dtype) {
-        case BF16 -> {
-          s.a.vpmovzxwd(s.masked(to), from);
-          s.a.vpslld(to, to, 16);
-        }
-        case F16 -> s.a.vcvtph2ps(s.masked(to), from);
-        default -> s.a.vmovups(s.masked(to), from);
-      }
+      Loads.load(s.a, s.masked(to), s.w(r, 16 * dtype.bytes() * v), dtype);
       s.use(r, v, to);
     }
   }

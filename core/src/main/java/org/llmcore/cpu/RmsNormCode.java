@@ -2,6 +2,7 @@ package org.llmcore.cpu;
 
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
+import org.llmcore.cpu.code.Loads;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Routine;
@@ -218,11 +219,6 @@ final class RmsNormCode {
   }
 
   private static void load(Assembler a, int to, int part, Mem from, DType dtype) {
-    if (dtype == DType.F32) {
-      a.vmovups(zmm(to).zero(part + 1), from);
-    } else {
-      a.vpmovzxwd(zmm(to).zero(part + 1), from);
-      a.vpslld(zmm(to), zmm(to), 16);
-    }
+    Loads.load(a, zmm(to).zero(part + 1), from, dtype);
   }
 }

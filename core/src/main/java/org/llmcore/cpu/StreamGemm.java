@@ -121,6 +121,11 @@ final class StreamGemm {
     rows(frame, t.address() + row * pitch, pitch, width, apart);
   }
 
+  /// The same for blocks.
+  static void blocks(Job frame, BlocksRight w, long row, int width, int apart) {
+    rows(frame, w.codes() + row * w.rowBytes(), w.rowBytes(), width, apart);
+  }
+
   /// Sets where rows of b lie: the first at `address`, in every strip `apart` rows from one another.
   static void rows(Job frame, long address, long pitch, int width, int apart) {
     frame.set(StreamCode.W, address);

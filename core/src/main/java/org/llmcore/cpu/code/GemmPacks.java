@@ -68,15 +68,7 @@ public final class GemmPacks {
   }
 
   private void load(Vec to, Mem from) {
-    switch (dtype) {
-      case F32 -> a.vmovups(to, from);
-      case F16 -> a.vcvtph2ps(to, from);
-      case BF16 -> {
-        a.vpmovzxwd(to, from);
-        a.vpslld(new Vec(to.index(), to.bits(), 0, false), new Vec(to.index(), to.bits(), 0, false), 16);
-      }
-      default -> throw new IllegalArgumentException("packing of " + dtype);
-    }
+    Loads.load(a, to, from, dtype);
   }
 
   // ---- rows of a

@@ -329,13 +329,7 @@ public final class GemmTiles {
   }
 
   private void load(Vec d, Place y) {
-    var to = y.mask() == 0 ? d : d.zero(EDGE);
-    if (narrow) {
-      a.vpmovzxwd(to, y.at());
-      a.vpslld(d, d, 16);
-    } else {
-      a.vmovups(to, y.at());
-    }
+    Loads.load(a, y.mask() == 0 ? d : d.zero(EDGE), y.at(), narrow ? DType.BF16 : DType.F32);
   }
 
   private void store(Vec v, Place y) {

@@ -132,13 +132,7 @@ public final class Loop {
 
   /// 16 elements of the row at `row` as f32; lanes beyond it are 0.
   public void load(Vec d, Gpr row, DType dtype) {
-    var to = tail ? d.zero(1) : d;
-    if (dtype == DType.F32) {
-      a.vmovups(to, row.at(RAX, 4, 0));
-    } else {
-      a.vpmovzxwd(to, row.at(RAX, 2, 0));
-      a.vpslld(d, d, 16);
-    }
+    Loads.load(a, tail ? d.zero(1) : d, row.at(RAX, dtype.bytes(), 0), dtype);
   }
 
   /// Stores v, or adds it to what is there. With `add`, `spare` and v are overwritten.
