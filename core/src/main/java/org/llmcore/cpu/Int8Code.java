@@ -45,8 +45,13 @@ final class Int8Code {
   private Int8Code() {}
 
   /// Bytes of a row of so many columns, a multiple of the layout's.
-  static long bytes(Layout layout, int columns) {
-    return (long) columns / layout.columns * layout.bytes;
+  static int bytes(Layout layout, int columns) {
+    return Math.multiplyExact(columns / layout.columns, layout.bytes);
+  }
+
+  /// Bytes from row to row: a line more, so that eight rows do not fall into the same sets of a cache.
+  static int pitch(Layout layout, int columns) {
+    return bytes(layout, columns) + 64;
   }
 
   /// Packs a row.

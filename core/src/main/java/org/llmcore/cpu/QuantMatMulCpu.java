@@ -39,7 +39,7 @@ final class QuantMatMulCpu {
       return;
     }
     var form = code.get();
-    long pitch = Int8Code.bytes(form.layout(), x.columns());
+    long pitch = Int8Code.pitch(form.layout(), x.columns());
     long packed = rounded.floats(x.rows() * pitch / 4);
     rows(lanes, workers, x, (row, r) -> Int8Code.pack(form.layout(), row, packed + r * pitch, x.columns(), form.zero()));
     var c = Gemm.of(k, x);

@@ -21,13 +21,15 @@ final class StreamGemm {
   private final long a;
   private final StreamForm form;
   private final int k; // floats of a row of a
+  private final int step; // from row to row
   private final MethodHandle function;
 
-  private StreamGemm(Gemm c, long a, StreamForm form, int k) {
+  private StreamGemm(Gemm c, long a, StreamForm form, int k, int step) {
     this.c = c;
     this.a = a;
     this.form = form;
     this.k = k;
+    this.step = step;
     function = FUNCTIONS.computeIfAbsent(form, StreamCode::of);
   }
 
@@ -39,17 +41,17 @@ final class StreamGemm {
   /// The code for a product that it `takes`.
   /// @param a the left operand as f32
   static StreamGemm of(Gemm c, long a) {
-    return new StreamGemm(c, a, form(c.b()).orElseThrow(), c.k());
+    return new StreamGemm(c, a, form(c.b()).orElseThrow(), c.k(), c.k());
   }
 
   /// The code for a product that `Avx512Gemm.takesPairs`, where a lies.
   static StreamGemm ofPairs(Gemm c) {
-    return new StreamGemm(c, c.a().address(), new PairStream(), c.k() / 2);
+    return new StreamGemm(c, c.a().address(), new PairStream(), c.k() / 2, c.k() / 2);
   }
 
   /// The code of `form` for a packed by `Int8Code`.
   static StreamGemm ofInt8(Gemm c, long a, Int8Stream form) {
-    return new StreamGemm(c, a, form, Math.toIntExact(Int8Code.bytes(form.layout(), c.k()) / 4));
+    return new StreamGemm(c, a, form, Int8Code.bytes(form.layout(), c.k()) / 4, Int8Code.pitch(form.layout(), c.k()) / 4);
   }
 
   private static Optional<StreamForm> form(Right b) {
@@ -70,14 +72,14 @@ final class StreamGemm {
   void run(Block block, long y, long pitch, Scratch scratch) {
     long at = scratch.floats(StreamCode.BYTES / 4);
     var frame = Job.ofBytes(StreamCode.VECTORS);
-    long left = a + 4 * block.a(c.m(), k, 0, false);
+    long left = a + 4 * block.a(c.m(), step, 0, false);
     long first = block.b(c.n(), c.k(), 0, true) / c.k();
     for (int r = 0; r < block.rows(); ) {
       int m = StreamCode.take(block.rows() - r);
       int strip = StreamCode.rows(form, m);
       int strips = block.columns() / strip;
       int rest = block.columns() % strip;
-      frame(frame, m, left + 4L * r * k, pitch);
+      frame(frame, m, left + 4L * r * step, pitch);
       if (strips > 0) call(at, frame, y + r * pitch, first, strip, strips);
       if (rest > 0) call(at, frame, y + r * pitch + 4L * (block.columns() - rest), first + block.columns() - rest, rest, 1);
       r += m;
@@ -88,7 +90,7 @@ final class StreamGemm {
     int tail = k % form.unit();
     frame.set(StreamCode.ROWS, m);
     frame.set(StreamCode.X, x);
-    frame.set(StreamCode.X_PITCH, 4L * k);
+    frame.set(StreamCode.X_PITCH, 4L * step);
     frame.set(StreamCode.Y_PITCH, pitch);
     frame.set(StreamCode.ALPHA, Integer.toUnsignedLong(Float.floatToRawIntBits(c.alpha())));
     frame.set(StreamCode.ADD, c.y().add() ? 1 : 0);
