@@ -73,7 +73,7 @@ public class QuantBenchmark {
   private Region region;
   private Kernel forward;
   private Kernel backward;
-  private Kernel bytes;
+  private Kernel int8;
 
   @Setup(Level.Trial)
   public void setup() {
@@ -88,12 +88,12 @@ public class QuantBenchmark {
       var w = region.carve(form == Form.F32 ? DType.F32 : DType.BF16, Shape.of(N, N)).set(weights);
       forward = new MatMul.Product(Sink.write(y), x, w, false, true, 1);
       backward = new MatMul.Product(Sink.write(y), x, w, false, false, 1);
-      bytes = forward; // dense weights have no other
+      int8 = forward; // dense weights have no other
     } else {
       var w = matrix(form, weights, device, region);
       forward = new QuantMatMul.Product(Sink.write(y), x, w, true);
       backward = new QuantMatMul.Product(Sink.write(y), x, w, false);
-      bytes = new QuantMatMul.Int8Product(Sink.write(y), x, w);
+      int8 = new QuantMatMul.Int8Product(Sink.write(y), x, w);
     }
   }
 
@@ -144,10 +144,10 @@ public class QuantBenchmark {
     device.run(forward);
   }
 
-  /// The same of x in eight bits.
+  /// The same of x in eight bits; of dense weights `product` once more.
   @Benchmark
   public void int8() {
-    device.run(bytes);
+    device.run(int8);
   }
 
   /// dx = dy·W.

@@ -31,7 +31,7 @@ import org.llmcore.tensor.Tensor;
 /// in GB/s of W's bytes and as a share of the best reading: neighbours on the machine only ever make both slower.
 final class Streaming {
   private static final int[][] SHAPES = {{2048, 2048}, {5632, 2048}, {32000, 2048}, {4096, 4096}};
-  private static final long COLD = Long.getLong("cold", 300L << 20); // more than a last-level cache
+  private static final long COLD = Long.getLong("cold", 300L << 20); // bytes of copies of W: more than a last-level cache
   private static final int TURNS = Integer.getInteger("turns", 60);
   private static final int THREADS = Integer.getInteger("threads", 2);
   private static final boolean INT8 = Boolean.getBoolean("int8"); // activations in eight bits, where W is in few
@@ -104,7 +104,8 @@ final class Streaming {
 
   private static Form few(String name, Tensor y, Tensor x, Maker<QuantMatrix> w) {
     var first = w.make();
-    return form(name, first.bytes(), () -> QuantMatMul.product(Sink.write(y), x, w.make(), INT8));
+    var to = Sink.write(y);
+    return form(name, first.bytes(), () -> INT8 ? new QuantMatMul.Int8Product(to, x, w.make()) : new QuantMatMul.Product(to, x, w.make(), true));
   }
 
   private static Form form(String name, long bytes, Maker<Kernel> copy) {

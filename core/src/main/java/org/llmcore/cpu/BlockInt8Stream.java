@@ -38,7 +38,7 @@ record BlockInt8Stream(BlockType type) implements Int8Stream {
       Int8Stream.nibbles(s, z(16), z(17), z(28));
     }
     s.halfPerRow(z(18), r -> s.w(r, 0));
-    Int8Stream.block(s, 0, true, z(16), z(17), z(18));
+    Int8Stream.block(s, 0, true, z(18), 0, z(16), z(17));
   }
 
   @Override

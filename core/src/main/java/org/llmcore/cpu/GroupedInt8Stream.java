@@ -17,7 +17,7 @@ record GroupedInt8Stream(int bits, DType scales) implements Int8Stream {
 
   /// Whether this code reads w.
   static boolean handles(GroupedRight w) {
-    return (w.bits() == 4 || w.bits() == 8) && w.w().groupOf().isEmpty() && w.inputs() % Int8.BLOCK == 0 && (w.groups() == 1 || w.groupSize() % Int8.BLOCK == 0);
+    return (w.bits() == 4 || w.bits() == 8) && w.w().groupOf().isEmpty() && w.inputs() > 0 && w.inputs() % Int8.BLOCK == 0 && (w.groups() == 1 || w.groupSize() % Int8.BLOCK == 0);
   }
 
   @Override
@@ -85,7 +85,7 @@ record GroupedInt8Stream(int bits, DType scales) implements Int8Stream {
     s.quarters(z(16), r -> s.w(r, 0));
     if (bits == 4) Int8Stream.nibbles(s, z(16), z(17), z(28));
     else s.quarters(z(17), r -> s.w(r, 16));
-    Int8Stream.block(s, 0, false, z(16), z(17), z(20));
+    Int8Stream.block(s, 0, false, z(20), 0, z(16), z(17));
     Int8Stream.less(s, Int8Code.SUMS, z(21));
   }
 

@@ -54,21 +54,17 @@ sealed interface Int8Stream extends StreamForm permits BlockInt8Stream, GroupedI
     };
   }
 
-  /// zmm24 … 27 become what x's block at `at` adds to the partial sums, one row of x after the other: codes of columns 0 … 15 times `low`,
-  /// of 16 … 31 times `high`, times both scales. Integers begin at the packed sums, or at 0.
-  static void block(StreamCode s, int at, boolean sums, Vec low, Vec high, Vec scale) {
+  /// Adds x's block at `at` to the partial sums of every row of x: its sixteens of codes from number `first` on times `codes`, times both
+  /// scales. The integers begin at the packed sums, or at 0. Uses zmm24 … 27.
+  static void block(StreamCode s, int at, boolean sums, Vec scale, int first, Vec... codes) {
     for (int i = 0; i < s.m(); i++) {
       var sum = z(24 + 2 * (i % 2));
       var x = z(25 + 2 * (i % 2));
       if (sums) s.a.vbroadcastf32x4(sum, s.x(i).plus(at + Int8Code.SUMS));
       else s.a.vpxord(sum, sum, sum);
-      if (low != null) {
-        s.a.vbroadcastf32x4(x, s.x(i).plus(at));
-        s.a.vpdpbusd(sum, low, x);
-      }
-      if (high != null) {
-        s.a.vbroadcastf32x4(x, s.x(i).plus(at + 16));
-        s.a.vpdpbusd(sum, high, x);
+      for (int h = 0; h < codes.length; h++) {
+        s.a.vbroadcastf32x4(x, s.x(i).plus(at + 16 * (first + h)));
+        s.a.vpdpbusd(sum, codes[h], x);
       }
       s.a.vcvtdq2ps(sum, sum);
       s.a.vmulps(sum, sum, s.x(i).plus(at + Int8Code.SCALE).all());

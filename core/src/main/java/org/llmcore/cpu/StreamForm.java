@@ -9,7 +9,7 @@ import static org.llmcore.cpu.code.Gpr.RDI;
 
 /// How rows of W in one form become registers of 16 weights: what `StreamCode` asks while it writes a function.
 sealed interface StreamForm permits DenseStream, PairStream, GroupedStream, Nf4Stream, BlockStream, SuperBlockStream, Int8Stream {
-  /// Columns of a round.
+  /// Floats of x of a round, which are its columns where x is f32.
   int unit();
 
   /// Bytes of a round in one row.

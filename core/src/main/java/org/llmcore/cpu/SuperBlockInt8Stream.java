@@ -51,7 +51,7 @@ record SuperBlockInt8Stream(BlockType type) implements Int8Stream {
       for (int j = 2 * pair; j < 2 * pair + 2; j++) {
         int low = 16 + 2 * (j % 2);
         factor(s, j);
-        Int8Stream.block(s, 64 * j, false, z(low), z(low + 1), z(31));
+        Int8Stream.block(s, 64 * j, false, z(31), 0, z(low), z(low + 1));
       }
     }
     for (int h = 0; h < 2; h++) {
@@ -81,7 +81,7 @@ record SuperBlockInt8Stream(BlockType type) implements Int8Stream {
           s.a.vpandd(z(23), low, z(28));
           s.a.vpord(z(22), z(22), z(23));
           factor(s, v);
-          Int8Stream.block(s, 64 * (v / 2), false, p == 0 ? z(22) : null, p == 1 ? z(22) : null, z(31));
+          Int8Stream.block(s, 64 * (v / 2), false, z(31), p, z(22));
         }
       }
     }

@@ -110,13 +110,12 @@ public sealed interface CrossEntropy extends Kernel {
 
   /// The same with frozen w (V,C) in few bits; with x in eight if `int8`, which excludes training.
   static Tensor linear(Pass p, Tensor x, QuantMatrix w, boolean int8, Tensor targets, float scale, int chunk) {
-    Check.that(!int8 || !p.training(), "activations in eight bits have no gradient: train with exact ones");
     return linear(
         p, x, w.outputs(), targets, scale, chunk,
         new Projection() {
           @Override
           public void forward(Sink z, Tensor xs) {
-            p.run(QuantMatMul.product(z, xs, w, int8));
+            QuantMatMul.product(p, z, xs, w, int8);
           }
 
           @Override

@@ -52,9 +52,11 @@ public sealed interface QuantMatMul extends Kernel {
     }
   }
 
-  /// y (+)= x·Wᵀ, of x in eight bits if `int8`.
-  static QuantMatMul product(Sink y, Tensor x, QuantMatrix w, boolean int8) {
-    return int8 ? new Int8Product(y, x, w) : new Product(y, x, w, true);
+  /// y (+)= x·Wᵀ, of x in eight bits if `int8`; leaves nothing on the tape.
+  /// @throws IllegalStateException if it is to be of eight bits in a pass that trains
+  static void product(Pass p, Sink y, Tensor x, QuantMatrix w, boolean int8) {
+    if (int8 && p.training()) throw new IllegalStateException("activations in eight bits have no gradient: train with exact ones");
+    p.run(int8 ? new Int8Product(y, x, w) : new Product(y, x, w, true));
   }
 
   /// y = x·Wᵀ; the gradient reaches x only.
@@ -73,9 +75,8 @@ public sealed interface QuantMatMul extends Kernel {
   /// y = x̂·Wᵀ where x̂ is x in eight bits; without a gradient.
   /// @throws IllegalStateException in a pass that trains
   static Tensor int8(Pass p, Tensor x, QuantMatrix w) {
-    if (p.training()) throw new IllegalStateException("activations in eight bits have no gradient: train with exact ones");
     var y = p.empty(x.dtype(), x.shape().with(-1, w.outputs())); // (…,N)
-    p.run(new Int8Product(Sink.write(y), x, w));
+    product(p, Sink.write(y), x, w, true);
     return y;
   }
 }

@@ -34,6 +34,13 @@ final class Stage {
     this.device = device;
   }
 
+  /// n times the same.
+  static float[] filled(int n, float value) {
+    var all = new float[n];
+    Arrays.fill(all, value);
+    return all;
+  }
+
   Region region() {
     return region;
   }

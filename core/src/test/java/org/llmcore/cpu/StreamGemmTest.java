@@ -72,19 +72,13 @@ class StreamGemmTest {
   void absentColumnsAddNothing() {
     assumeTrue(Tier.AVX512.available(), "needs AVX-512");
     try (var region = Region.growing("test"); var fast = new CpuDevice(Tier.AVX512, 1)) {
-      var x = region.carve(DType.F32, Shape.of(1, 17)).set(fill(17, Float.MIN_VALUE));
-      var w = region.carve(DType.F32, Shape.of(4, 17)).set(fill(68, Float.NaN));
-      w.slice(0, 1).set(fill(17, -Float.MIN_VALUE));
+      var x = region.carve(DType.F32, Shape.of(1, 17)).set(Stage.filled(17, Float.MIN_VALUE));
+      var w = region.carve(DType.F32, Shape.of(4, 17)).set(Stage.filled(68, Float.NaN));
+      w.slice(0, 1).set(Stage.filled(17, -Float.MIN_VALUE));
       var y = region.carve(DType.F32, Shape.of(1, 4));
       fast.run(new MatMul.Product(Sink.write(y), x, w, false, true, 1));
       assertThat(Float.floatToRawIntBits(y.toFloats()[0])).isEqualTo(Float.floatToRawIntBits(-0f));
     }
-  }
-
-  private static float[] fill(int n, float value) {
-    var all = new float[n];
-    java.util.Arrays.fill(all, value);
-    return all;
   }
 
   @Test

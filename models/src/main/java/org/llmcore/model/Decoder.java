@@ -238,7 +238,7 @@ public record Decoder(
     var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
     switch (head) {
       case Tensor t -> p.run(new MatMul.Product(Sink.write(z), hidden, t, false, true, 1));
-      case QuantMatrix q -> p.run(QuantMatMul.product(Sink.write(z), hidden, q, int8));
+      case QuantMatrix q -> QuantMatMul.product(p, Sink.write(z), hidden, q, int8);
     }
     return z;
   }
