@@ -59,8 +59,7 @@ public class CudaBenchmark {
     if (Character.isDigit(work.charAt(0))) {
       var region = device.growing("case");
       var noise = new Noise(device);
-      var kernel = GpuCase.of(s).get(Integer.parseInt(work)).kernel().apply(region, noise);
-      call = () -> device.run(kernel);
+      call = Gpu.inTurns(GpuCase.of(s).get(Integer.parseInt(work)).kernels(region, noise), device::run);
       release = () -> {
         region.close();
         noise.close();

@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -17,14 +18,15 @@ import org.llmcore.cuda.GpuClock;
 import org.llmcore.cuda.VendorBlas;
 import org.llmcore.flags.Flags;
 import org.llmcore.op.Device;
+import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
 
 /// Times a GPU by its own clock, one JSON line per figure, within a budget of seconds: what a machine that is lent by the minute
 /// needs. JMH (`CudaBenchmark`) measures the same cases with forks and warm-ups.
 ///
-///     java … org.llmcore.bench.Gpu SIZE SECONDS [kernels] [training] [prefill] [decode]
+///     java … org.llmcore.bench.Gpu SIZE SECONDS [kernels[=TEXT]] [training] [prefill] [decode]
 ///
-/// SIZE is toy, 1b or 7b. Without a GPU it says why in one sentence and ends with code 3.
+/// SIZE is toy, 1b or 7b; TEXT keeps the kernels whose name holds it. Without a GPU it says why in one sentence and ends with code 3.
 public final class Gpu {
   private static final int NO_GPU = 3;
   private static final double WARM_UP = 50_000; // microseconds
@@ -66,9 +68,10 @@ public final class Gpu {
     }
   }
 
-  private void section(String name) {
+  private void section(String section) {
+    var name = section.replaceFirst("=.*", "");
     switch (name) {
-      case "kernels" -> kernels();
+      case "kernels" -> kernels(section.substring(section.indexOf('=') + 1));
       case "training" -> model(m -> {
         try (var step = m.training()) {
           report("training", "LoRA r 8 step, " + size.batch() + " x " + size.length(), step::run, size.tokens(), "tokens_per_second");
@@ -102,19 +105,20 @@ public final class Gpu {
     }
   }
 
-  private void kernels() {
-    var cases = GpuCase.of(size);
+  /// @param only keeps the cases whose name holds it; the section's own name keeps all
+  private void kernels(String only) {
+    var cases = GpuCase.of(size).stream().filter(c -> only.equals("kernels") || c.name().contains(only)).toList();
     var blas = vendor();
     for (int i = 0; i < cases.size() && !over(); i++) {
       var c = cases.get(i);
       try (var region = device.growing("case"); var noise = new Noise(device)) {
-        var kernel = c.kernel().apply(region, noise);
-        var theirs = blas.filter(b -> kernel instanceof MatMul.Product p && b.takes(p));
+        var kernels = c.kernels(region, noise);
+        var theirs = blas.filter(b -> kernels.getFirst() instanceof MatMul.Product p && b.takes(p));
         // An equal share of what is left for each case to come.
         double share = (end - System.nanoTime()) / 1e3 / (cases.size() - i);
         var works = new ArrayList<Runnable>();
-        works.add(() -> device.run(kernel));
-        theirs.ifPresent(b -> works.add(() -> b.run((MatMul.Product) kernel)));
+        works.add(inTurns(kernels, device::run));
+        theirs.ifPresent(b -> works.add(inTurns(kernels, k -> b.run((MatMul.Product) k))));
         var micros = medians(works, share);
         var line = line("kernel", c.name(), micros.getFirst());
         if (c.flops() > 0) line.put("tflops", c.flops() / micros.getFirst() / 1e6);
@@ -131,6 +135,12 @@ public final class Gpu {
       }
     }
     blas.ifPresent(VendorBlas::close);
+  }
+
+  /// One kernel a call, again and again from the first.
+  static Runnable inTurns(List<Kernel> kernels, Consumer<Kernel> run) {
+    var turn = new AtomicInteger();
+    return () -> run.accept(kernels.get(turn.getAndIncrement() % kernels.size()));
   }
 
   /// The vendor's library, where it is: CUDA_BLAS names its file or folder.

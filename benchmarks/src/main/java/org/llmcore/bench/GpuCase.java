@@ -5,11 +5,14 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.BiFunction;
+import java.util.stream.IntStream;
 
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.op.AdamW;
 import org.llmcore.op.Attention;
+import org.llmcore.op.Binary;
 import org.llmcore.op.CrossEntropy;
+import org.llmcore.op.Dropout;
 import org.llmcore.op.GradientNorm;
 import org.llmcore.op.Kernel;
 import org.llmcore.op.MatMul;
@@ -36,7 +39,23 @@ import static org.llmcore.tensor.DType.I32;
 ///
 /// @param flops of one call, 0 where bytes are the measure
 /// @param bytes one call must move
-record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise, Kernel> kernel) {
+/// @param copies kernels on memory of their own that take turns, so that weights a model reads once a step do not stay in the GPU's cache here
+record GpuCase(String name, double flops, double bytes, int copies, BiFunction<Region, Noise, Kernel> kernel) {
+  private static final double OUT_OF_CACHE = 256e6; // bytes: five times the cache of an H100
+
+  GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise, Kernel> kernel) {
+    this(name, flops, bytes, 1, kernel);
+  }
+
+  private GpuCase outOfCache() {
+    return new GpuCase(name, flops, bytes, bytes < OUT_OF_CACHE / 64 ? 1 : (int) Math.ceil(OUT_OF_CACHE / bytes), kernel);
+  }
+
+  /// The kernels, each on memory of its own.
+  List<Kernel> kernels(Region region, Noise noise) {
+    return IntStream.range(0, copies).mapToObj(_ -> kernel.apply(region, noise)).toList();
+  }
+
   private static final int DECODE_CONTEXT = 2048;
 
   /// All cases of a size: the products of a layer forward and backward, attention, the row-wise kernels, AdamW, and products of
@@ -48,11 +67,15 @@ record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise
     var d = s.dtype();
     products(out, d, t, c.hidden(), c.hidden());
     products(out, d, t, c.intermediate(), c.hidden());
-    for (int rows : new int[] {1, 8, 64}) out.add(product("decode " + rows, d, rows, c.intermediate(), c.hidden(), 0));
+    for (int rows : new int[] {1, 8, 32, 64}) {
+      out.add(product("decode " + rows, d, rows, c.intermediate(), c.hidden(), 0).outOfCache());
+      out.add(product("decode " + rows, d, rows, c.hidden(), c.hidden(), 0).outOfCache());
+    }
+    adapters(out, s, 8);
     attention(out, s);
     rows(out, s);
     for (var form : List.of("4 bits", "3 bits", "8 bits", "nf4", "nf4 double", "Q8_0", "Q4_0", "Q4_K", "Q6_K")) {
-      for (int rows : new int[] {1, 8, Math.min(t, 4096)}) out.add(quantized(form, d, rows, align(c.intermediate()), align(c.hidden())));
+      for (int rows : new int[] {1, 8, 32, Math.min(t, 4096)}) out.add(quantized(form, d, rows, align(c.intermediate()), align(c.hidden())));
     }
     return out;
   }
@@ -81,6 +104,17 @@ record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise
         default -> new MatMul.Product(Sink.write(w), y, x, true, false, 1);
       };
     });
+  }
+
+  /// What an adapter of rank r adds to a linear layer: u = x·Aᵀ, y += u·Bᵀ and the gradient of A.
+  private static void adapters(List<GpuCase> out, GpuSize s, int r) {
+    int t = s.tokens();
+    int h = s.config().hidden();
+    var d = s.dtype();
+    double x = (double) d.bytes() * t * h;
+    out.add(new GpuCase("adapter down", 0, x, (g, n) -> new MatMul.Product(Sink.write(n.carve(g, d, t, r)), n.carve(g, d, t, h), n.carve(g, F32, r, h), false, true, 1)));
+    out.add(new GpuCase("adapter up", 0, 2 * x, (g, n) -> new MatMul.Product(Sink.add(n.carve(g, d, t, h)), n.carve(g, d, t, r), n.carve(g, F32, r, h), false, false, 2e-3f)));
+    out.add(new GpuCase("adapter gradient", 0, x, (g, n) -> new MatMul.Product(Sink.write(n.carve(g, F32, r, h)), n.carve(g, d, t, r), n.carve(g, d, t, h), true, false, 1)));
   }
 
   private static Tensor starts(Region r, GpuSize s) {
@@ -143,6 +177,12 @@ record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise
     double one = (double) d.bytes() * t * h;
     double wide = (double) d.bytes() * t * f;
     out.add(new GpuCase("copy", 0, 2 * wide, (r, n) -> new Move.Copy(Sink.write(n.carve(r, d, t, f)), n.carve(r, d, t, f))));
+    out.add(new GpuCase("sum", 0, 3 * one, (r, n) -> new Binary.Forward(n.carve(r, d, t, h), n.carve(r, d, t, h), n.carve(r, d, t, h), Binary.Function.ADD)));
+    out.add(new GpuCase("sum backward, one side", 0, 2 * one, (r, n) -> {
+      var a = n.carve(r, d, t, h);
+      return new Binary.Backward(Sink.write(n.carve(r, d, t, h)), Sink.NONE, n.carve(r, d, t, h), a, a, Binary.Function.ADD);
+    }));
+    out.add(new GpuCase("dropout", 0, 2 * one, (r, n) -> new Dropout.Mask(Sink.write(n.carve(r, d, t, h)), n.carve(r, d, t, h), 0.05f, 1)));
     out.add(new GpuCase("rms norm forward", 0, 2 * one, (r, n) -> new RmsNorm.Forward(n.carve(r, d, t, h), n.carve(r, F32, t), n.carve(r, d, t, h), n.carve(r, d, h), 1e-5f)));
     out.add(new GpuCase("rms norm backward", 0, 3 * one,
         (r, n) -> new RmsNorm.Backward(Sink.write(n.carve(r, d, t, h)), Sink.NONE, n.carve(r, d, t, h), n.carve(r, d, t, h), n.carve(r, d, h), n.carve(r, F32, t))));
@@ -180,7 +220,8 @@ record GpuCase(String name, double flops, double bytes, BiFunction<Region, Noise
     };
     var title = String.format(Locale.ROOT, "quantized %s %dx%dx%d", form, rows, n, k);
     return new GpuCase(title, few ? 0 : 2.0 * rows * weights, weights * bits / 8 + (double) d.bytes() * rows * (n + k),
-        (r, noise) -> new QuantMatMul.Product(Sink.write(noise.carve(r, d, rows, n)), noise.carve(r, d, rows, k), matrix(form, r, noise, n, k), true));
+        (r, noise) -> new QuantMatMul.Product(Sink.write(noise.carve(r, d, rows, n)), noise.carve(r, d, rows, k), matrix(form, r, noise, n, k), true))
+        .outOfCache();
   }
 
   /// Random codes; scales are what bytes below 64 make of an f16: small and finite.

@@ -55,7 +55,7 @@ public final class Flags {
           new Flag("LLM_THREADS", "1 … 1024", "Worker threads of the CPU device; the default is the number of cores. Never changes a result."),
           new Flag("LLM_CHECK", "none, nan, reference", "After every kernel: look for NaN and infinity, or compare with the reference device."),
           new Flag("LLM_CUDA_BLAS", "a file or folder", "Matrix products on the GPU by the vendor's cuBLAS found there, where it can: for comparisons. Unset, our own kernels do all."),
-          new Flag("LLM_CUDA_ATTENTION", "mma, wgmma", "bf16 attention of 64 or 128 columns on compute capability 9.0: by mma.sync, which an H100 has run, or by TMA and wgmma, which no GPU has yet; they differ in the last bits."),
+          new Flag("LLM_CUDA_ATTENTION", "wgmma, mma", "bf16 attention of 64 or 128 columns on compute capability 9.0: by TMA and wgmma, or by mma.sync as on other GPUs, at half the speed; they differ in the last bits."),
           new Flag("LLM_DEBUG", "0 … 3", "1: stack traces of failures; 2: also a table of time per kernel at the end; 3: also a line per kernel call."));
 
   private Flags() {}
@@ -82,7 +82,7 @@ public final class Flags {
   }
 
   public static CudaAttention cudaAttention() {
-    return one("LLM_CUDA_ATTENTION", CudaAttention.class, CudaAttention.MMA);
+    return one("LLM_CUDA_ATTENTION", CudaAttention.class, CudaAttention.WGMMA);
   }
 
   public static int debug() {

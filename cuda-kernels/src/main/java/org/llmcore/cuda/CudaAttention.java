@@ -9,7 +9,7 @@ import org.llmcore.tensor.Tensor;
 
 /// The launch table of attention. Tensor cores where every operand has one dtype of 16 bits and the head width suits 16-byte
 /// copies; f32 is never rounded to fit them: it, mixtures and odd widths take the plain kernels. bf16 heads of 64 or 128 columns have kernels of
-/// their own on compute capability 9.0, forward and backward, for who asks for them (`LLM_CUDA_ATTENTION`).
+/// their own on compute capability 9.0, forward and backward, unless `LLM_CUDA_ATTENTION` asks for the others.
 final class CudaAttention {
   private static final int THREADS = 128;
   private static final int WIDEST = 128; // columns of the largest tile

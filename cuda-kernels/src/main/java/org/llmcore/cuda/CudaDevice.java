@@ -53,7 +53,7 @@ final class CudaDevice implements Device {
   private long scratchBytes;
   private Thread thread = Thread.currentThread();
   private boolean closed;
-  private Flags.CudaAttention attention = Flags.CudaAttention.MMA;
+  private Flags.CudaAttention attention = Flags.CudaAttention.WGMMA;
   private long products;
 
   /// The first GPU of the driver.

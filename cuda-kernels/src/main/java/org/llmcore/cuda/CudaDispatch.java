@@ -49,9 +49,14 @@ final class CudaDispatch {
             .tensor(k.y()).i64(k.x().elements()).i32(k.f().ordinal()).run();
       }
 
-      case Binary.Forward k -> l.of("binary", "binary_forward").over(k.y().elements()).tensor(k.y()).tensor(k.a()).tensor(k.b())
-          .i64(k.y().elements()).struct(Broadcast.dims(k.y().shape())).struct(Broadcast.strides(k.a().shape(), k.y().shape()))
-          .struct(Broadcast.strides(k.b().shape(), k.y().shape())).i32(k.f().ordinal()).run();
+      case Binary.Forward k -> {
+        long n = k.y().elements();
+        if (k.a().shape().equals(k.b().shape())) l.of("binary", "binary_forward_flat").over(eighths(n)).tensor(k.y()).tensor(k.a())
+            .tensor(k.b()).i64(n).i32(k.f().ordinal()).run();
+        else l.of("binary", "binary_forward").over(n).tensor(k.y()).tensor(k.a()).tensor(k.b()).i64(n)
+            .struct(Broadcast.dims(k.y().shape())).struct(Broadcast.strides(k.a().shape(), k.y().shape()))
+            .struct(Broadcast.strides(k.b().shape(), k.y().shape())).i32(k.f().ordinal()).run();
+      }
       case Binary.Backward k -> {
         operand(l, k, k.da(), k.a(), false);
         operand(l, k, k.db(), k.b(), true);
@@ -82,7 +87,7 @@ final class CudaDispatch {
             .tensor(k.dy()).tensor(k.y()).i32(k.y().columns()).flag(k.log()).run();
       }
 
-      case Dropout.Mask k -> l.of("dropout", "dropout_mask").over(k.x().elements()).sink(k.y()).tensor(k.x())
+      case Dropout.Mask k -> l.of("dropout", "dropout_mask").over(eighths(k.x().elements())).sink(k.y()).tensor(k.x())
           .i64(k.x().elements()).i64(k.key()).i32((int) Math.ceil((double) k.rate() * 0x1p24)).f32(1 / (1 - k.rate())).run();
 
       case MatMul.Product k -> MatMulCuda.run(l, k);
@@ -180,7 +185,9 @@ final class CudaDispatch {
   private static void operand(Launch l, Binary.Backward k, Sink g, Tensor own, boolean second) {
     if (!g.wanted()) return;
     var y = k.dy().shape();
-    l.of("binary", "binary_backward").over(own.elements()).sink(g).tensor(k.dy()).tensor(k.a()).tensor(k.b()).i64(own.elements())
+    if (k.a().shape().equals(k.b().shape())) l.of("binary", "binary_backward_flat").over(eighths(y.elements())).sink(g)
+        .tensor(k.dy()).tensor(k.a()).tensor(k.b()).i64(y.elements()).i32(k.f().ordinal()).flag(second).run();
+    else l.of("binary", "binary_backward").over(own.elements()).sink(g).tensor(k.dy()).tensor(k.a()).tensor(k.b()).i64(own.elements())
         .i64(own.elements() == 0 ? 0 : y.elements() / own.elements()).struct(Broadcast.dims(own.shape()))
         .struct(Broadcast.over(own.shape(), y)).struct(Broadcast.strides(y, y)).struct(Broadcast.strides(k.a().shape(), y))
         .struct(Broadcast.strides(k.b().shape(), y)).i32(k.f().ordinal()).flag(second).run();

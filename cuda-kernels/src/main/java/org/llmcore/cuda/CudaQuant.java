@@ -11,14 +11,16 @@ import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; more
-/// rows, and the gradient, decode the whole matrix into scratch memory and take the ordinary product: with many rows its
+/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; on a uniform
+/// grid with bf16 activations up to 64 rows do so on tensor cores, once per 32. More rows, and the gradient, decode the whole matrix into scratch memory and take the ordinary product: with many rows its
 /// 2·rows flops per weight hide the bytes of the scratch.
 ///
 /// The scratch is bf16 where x is, so that the ordinary product takes its tensor-core path, else f32: then the weights are the
 /// very bits of `QuantMatrix.get`.
 final class CudaQuant {
   private static final int MOST_ROWS = 16;
+  private static final int MOST_ROWS_MMA = 64; // of those on tensor cores
+  private static final int SLAB = 128; // columns of a step there, which share a scale
   private static final int TILE_ROWS = 4; // ROWS of the _rows kernels
   private static final int THREADS = 128;
   private static final int OUTPUTS = 16; // rows of W of a block of threads
@@ -33,7 +35,8 @@ final class CudaQuant {
     switch (kernel) {
       case QuantMatMul.Dequantize k -> dequantize(l, k.y(), k.w());
       case QuantMatMul.Product k -> {
-        if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
+        if (k.w() instanceof Grouped w && tensorCores(k, w)) tensorCores(l, k, w);
+        else if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
         else many(l, k);
       }
       case QuantMatMul.Int8Product _ -> throw new InvalidInput(
@@ -44,6 +47,21 @@ final class CudaQuant {
   /// Whether the kernels for few rows take it: all but NF4 with rows that begin inside a unit of 32.
   private static boolean streams(QuantMatrix w) {
     return !(w instanceof Nf4) || w.inputs() % UNIT == 0;
+  }
+
+  /// Codes less their zeros are exact in bf16, and so are their products with bf16; 16 bytes of codes or of x at a time; a slab in one group.
+  private static boolean tensorCores(QuantMatMul.Product k, Grouped w) {
+    return k.transposed() && k.x().rows() <= MOST_ROWS_MMA && k.x().dtype() == DType.BF16 && k.x().address() % 16 == 0 && w.inputs() % 8 == 0
+        && w.codes().address() % 16 == 0 && w.groupOf().isEmpty() && (w.groups() == 1 || w.groupSize() % SLAB == 0);
+  }
+
+  private static void tensorCores(Launch l, QuantMatMul.Product k, Grouped w) {
+    int rows = k.x().rows();
+    int tile = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
+    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile).grid((w.outputs() + 31) / 32, (rows + tile - 1) / tile, 1).threads(256)
+        .shared(512 * tile).sink(k.y()).pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
+        .i32(w.codes().columns());
+    size(l, rows, w).run();
   }
 
   private static void many(Launch l, QuantMatMul.Product k) {

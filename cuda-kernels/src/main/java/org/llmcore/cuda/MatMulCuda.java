@@ -9,12 +9,13 @@ import org.llmcore.tensor.Tensor;
 ///
 /// | kernel          | a, b                            | when                                                            |
 /// |-----------------|---------------------------------|-----------------------------------------------------------------|
-/// | `matmul_plain`  | f32 · f32, f16 · others, …      | no tensor cores: an f32 operand is never rounded                |
 /// | `matmul_stream` | bf16, and bf16 or f32           | a·bᵀ, and the other operand has 64 rows at most (decoding, LoRA) |
+/// | `matmul_update` | bf16 · f32                      | a·b of at most 64 terms, y in bf16 (LoRA)                        |
 /// | `matmul_outer`  | bf16 · bf16                     | aᵀ·b with 64 rows of y at most (gradients of LoRA)              |
 /// | `matmul_hopper` | bf16 · bf16                     | compute capability 9.0                                          |
 /// | `matmul_mma`    | bf16 · bf16, f16 · f16          |                                                                 |
 /// | `matmul_mixed`  | f32 · bf16, bf16 · f32          | a is not transposed                                             |
+/// | `matmul_plain`  | f32 · f32, f16 · others, …      | no tensor cores: an f32 operand is never rounded                |
 ///
 /// All but `matmul_mma`, `matmul_mixed` and `matmul_plain` need rows and addresses of multiples of 16 bytes, and no batch.
 /// Which kernel runs depends on shapes, so a sum may have another order at 64 rows than at 65.
@@ -23,6 +24,8 @@ final class MatMulCuda {
   private static final int TILE = 128;
   private static final int PLAIN_TILE = 64;
   private static final int STRIP = 32; // columns or rows that a block of matmul_stream and matmul_outer makes
+  private static final int UPDATE_COLUMNS = 256; // of y, a turn of a block of matmul_update
+  private static final int UPDATE_ROWS = 64;
   private static final int MOST_BATCHES = 65535; // of a grid's third dimension
   private static final int VECTOR = 16; // bytes
   private static final int STAGES = 64 << 10; // shared memory of matmul_mma, then of matmul_mixed, matmul_hopper
@@ -43,6 +46,7 @@ final class MatMulCuda {
     if (rows && p.m() <= FEW && b.dtype() == DType.BF16) stream(l, p, b, a, 1, p.n());
     else if (rows && p.n() <= FEW && a.dtype() == DType.BF16) stream(l, p, a, b, p.n(), 1);
     else if (wide && bf16 && p.ta() && !p.tb() && p.m() <= FEW) outer(l, p);
+    else if (update(p)) update(l, p);
     else if (wide && bf16 && p.m() > FEW && p.n() > FEW && p.k() > 0 && l.device().capability() == 90) hopper(l, p);
     else if (half && p.batch() <= MOST_BATCHES) tiles(l.of("matmul_mma", "matmul_mma_" + name(a) + form(p)).shared(STAGES), p);
     else if (mixed && !p.ta() && p.batch() <= MOST_BATCHES) tiles(
@@ -99,6 +103,20 @@ final class MatMulCuda {
     int width = Math.max(16, Integer.highestOneBit(2 * p.m() - 1));
     l.of("matmul_skinny", "matmul_outer_" + width).grid(count(p.n(), STRIP), 1, 1).shared(8 * 4 * (32 * width + 1024)).sink(p.y())
         .pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).f32(p.alpha()).run();
+  }
+
+  private static boolean update(MatMul.Product p) {
+    var y = p.y().tensor();
+    return !p.ta() && !p.tb() && p.batch() == 1 && p.k() > 0 && p.k() <= FEW && p.a().dtype() == DType.BF16 && y.dtype() == DType.BF16
+        && p.b().dtype() == DType.F32 && p.b().address() % VECTOR == 0 && eights(y);
+  }
+
+  /// As many blocks as fit at once, each of which walks down a share of the rows.
+  private static void update(Launch l, MatMul.Product p) {
+    long across = count(p.n(), UPDATE_COLUMNS);
+    long down = Math.clamp(2L * l.device().multiprocessors() / across, 1, count(p.m(), UPDATE_ROWS));
+    l.of("matmul_skinny", "matmul_update_bf16").grid(across, down, 1).shared(4 * p.k() * (UPDATE_COLUMNS + UPDATE_ROWS)).pointer(p.y()).flag(p.y().add())
+        .pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.k()).i32(p.n()).f32(p.alpha()).run();
   }
 
   private static void tiles(Launch l, MatMul.Product p) {

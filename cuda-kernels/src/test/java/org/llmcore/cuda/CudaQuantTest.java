@@ -1,5 +1,7 @@
 package org.llmcore.cuda;
 
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -12,10 +14,12 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
+import org.llmcore.op.Move;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.reference.ReferenceDevice;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Grouped;
 import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Shape;
 
@@ -78,6 +82,61 @@ class CudaQuantTest {
     }
     host.shuffle(++runs);
     assertThat(product(cuda, form, 1, OUTPUTS, inputs, true)).isEqualTo(Arrays.copyOf(found, OUTPUTS));
+  }
+
+  /// A matrix on a uniform grid and rows of bf16, which take tensor cores.
+  record Grid(int bits, int group, DType scales, int rows, int outputs, int inputs) {
+    float[] on(Device device, int some) {
+      try (var region = device.growing("product")) {
+        var w = Grouped.carve(region, outputs, inputs, bits, group, scales, false);
+        var codes = new byte[outputs * inputs];
+        for (int i = 0; i < codes.length; i++) codes[i] = (byte) (Dropout.uniform(8, i) * (1 << bits));
+        var scale = new float[outputs * w.groups()];
+        var zero = new float[scale.length];
+        for (int i = 0; i < scale.length; i++) {
+          scale[i] = Dropout.uniform(9, i) / (1 << bits);
+          zero[i] = (int) (Dropout.uniform(10, i) * ((1 << bits) + 2)) - 1;
+        }
+        device.upload(MemorySegment.ofArray(Grouped.pack(bits, inputs, codes)), w.codes());
+        w.scales().set(scale);
+        w.zeros().set(zero);
+        var values = new float[some * inputs];
+        for (int i = 0; i < values.length; i++) values[i] = Dropout.uniform(3, i) - 0.5f;
+        var x = region.carve(DType.BF16, Shape.of(some, inputs)).set(values);
+        var y = region.carve(DType.F32, Shape.of(some, outputs));
+        device.run(new Move.Fill(y, 2));
+        device.run(new QuantMatMul.Product(Sink.add(y), x, w, true));
+        return y.toFloats();
+      }
+    }
+  }
+
+  static List<Grid> grids() {
+    var out = new ArrayList<Grid>();
+    for (int bits : new int[] {2, 3, 4, 8}) {
+      out.add(new Grid(bits, 128, DType.F16, 1, 33, 9 * 128 + 40));
+      out.add(new Grid(bits, 256, DType.F32, 9, 40, 17 * 128));
+      out.add(new Grid(bits, 24, DType.F16, 17, 5, 24));
+      out.add(new Grid(bits, 128, DType.F16, 45, 70, 512));
+    }
+    return out;
+  }
+
+  @ParameterizedTest
+  @MethodSource("grids")
+  void aUniformGridOnTensorCoresAgreesWithTheReferenceAndNoRowDependsOnItsNeighbours(Grid grid) {
+    var expected = grid.on(new ReferenceDevice(), grid.rows());
+    host.launched();
+    host.shuffle(++runs);
+    var found = grid.on(cuda, grid.rows());
+    assertThat(host.launched()).satisfies(k -> assertThat(k.isEmpty() || k.stream().anyMatch(n -> n.startsWith("llm_quant_grouped_mma_"))).isTrue());
+    double largest = 0;
+    for (float e : expected) largest = Math.max(largest, Math.abs(e));
+    for (int i = 0; i < expected.length; i++) {
+      assertThat((double) found[i]).as("element " + i).isCloseTo(expected[i], within(8 * 0x1p-24 * Math.sqrt(grid.inputs()) * largest));
+    }
+    host.shuffle(++runs);
+    assertThat(grid.on(cuda, 1)).isEqualTo(Arrays.copyOf(found, grid.outputs()));
   }
 
   @ParameterizedTest

@@ -120,7 +120,7 @@ final class HostCuda {
   CudaDevice device(int compute, String suffix) {
     pretend(Machine.CAPABILITY, compute);
     try {
-      return device(suffix).attention(Flags.CudaAttention.WGMMA);
+      return device(suffix);
     } finally {
       pretend(Machine.CAPABILITY, 80);
     }

@@ -29,7 +29,8 @@ class MatMulMutationTest {
     MIXED("matmul_mixed", "f32_bf16_tn", 80, new MatMulCudaTest.Case(F32, BF16, F32, false, true, 70, 72, 40, false)),
     HOPPER("matmul_hopper", "nn_128", 90, new MatMulCudaTest.Case(BF16, BF16, F32, false, false, 264, 72, 648, false)),
     STREAM("matmul_skinny", "stream_bf16_8", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, true, 5, 40, 520, false)),
-    OUTER("matmul_skinny", "outer_16", 80, new MatMulCudaTest.Case(BF16, BF16, F32, true, false, 8, 40, 1000, false));
+    OUTER("matmul_skinny", "outer_16", 80, new MatMulCudaTest.Case(BF16, BF16, F32, true, false, 8, 40, 1000, false)),
+    UPDATE("matmul_skinny", "update_bf16", 80, new MatMulCudaTest.Case(BF16, F32, BF16, false, false, 500, 24, 3, true));
 
     private final String family;
     private final String kernel;
@@ -46,12 +47,13 @@ class MatMulMutationTest {
     /// The source with its headers, and this kernel alone.
     String source() throws IOException {
       var text = new StringBuilder();
-      for (var file : List.of("matmul.cuh", "matmul_tiles.cuh", family + ".cu")) {
+      for (var file : List.of("matmul.cuh", "matmul_tiles.cuh", "skinny.cuh", family + ".cu")) {
         if (file.equals("matmul_tiles.cuh") && !family.equals("matmul_mma") && !family.equals("matmul_mixed")) continue;
+        if (file.equals("skinny.cuh") && !family.equals("matmul_skinny")) continue;
         text.append(Files.readString(Path.of("src/main/cuda", file)));
       }
       var name = "llm_\\w*(?<!" + kernel + ")";
-      return text.toString().replaceAll("#pragma once\n|#include \"matmul.*\n|EXPORT_KERNEL\\(" + name + "\\)\n", "")
+      return text.toString().replaceAll("#pragma once\n|#include \"(matmul|skinny).*\n|EXPORT_KERNEL\\(" + name + "\\)\n", "")
           .replaceAll("extern \"C\" .*\n" + name + "\\(\\w+\\) .*\n", "");
     }
   }
@@ -94,7 +96,14 @@ class MatMulMutationTest {
       new Bug(Subject.OUTER, "cp_async_wait<STAGES - 2>();", "cp_async_wait<STAGES - 1>();"),
       new Bug(Subject.OUTER, "__syncwarp();   // stage i is", "// stage i is"),
       new Bug(Subject.OUTER, "__syncthreads();   // the rings", "// the rings"),
-      new Bug(Subject.OUTER, "raw + warp * STAGES * STAGE", "raw"));
+      new Bug(Subject.OUTER, "raw + warp * STAGES * STAGE", "raw"),
+      new Bug(Subject.UPDATE, "__syncthreads();   // nobody reads", "// nobody reads"),
+      new Bug(Subject.UPDATE, "    __syncthreads();\n    float acc[8][8]", "    float acc[8][8]"),
+      new Bug(Subject.UPDATE, "if (add && column < many)", "if (add)"),
+      new Bug(Subject.UPDATE, "? get(c, (long long)r0 * few + i)", "? get(c, (long long)r0 * few + i + 1)"),
+      new Bug(Subject.UPDATE, "if (row0 + r < rows) *", "*"),
+      new Bug(Subject.UPDATE, "r0 += gridDim.y * 64", "r0 += gridDim.y * 32"),
+      new Bug(Subject.UPDATE, "four % 2 * 32 + four / 2", "four"));
 
   private static final Map<Subject, String> RIGHT = new EnumMap<>(Subject.class);
   private static HostCuda host;
