@@ -11,7 +11,8 @@
 //
 // stream: grid ⌈many/32⌉, 256 threads. A lane takes 16 bytes (8 k) of a row at a time straight into mma fragments: k may be
 // permuted as long as both operands agree, so no shared memory is needed. Warp w takes the slabs of 32 k number w, w+8, … and
-// fetches one slab ahead. Moves 2·many·K bytes from memory and 2 or 4·few·K from L2 for every 32 rows. By arithmetic, not
+// fetches them ahead; from 32 rows on C too, which otherwise waits for L2 before every product. Where that
+// leaves multiprocessors with less than two blocks a block takes 16 rows (_narrow): the same sums. Moves 2·many·K bytes from memory and 2 or 4·few·K from L2 for every 32 rows. By arithmetic, not
 // measured: 64 KiB are under way on a multiprocessor with two blocks, enough for 4.3 TB/s at 1.5 µs latency; to 16 rows L2
 // carries half of that again. outer: grid ⌈many/32⌉, 256 threads, 8 rings of 4 stages of 16 tokens filled by cp.async; moves
 // 2·T·many bytes, and 2·T·few from L2 for every 32 columns. K, few (outer) and many (outer, update) are multiples of 8; addresses
@@ -23,50 +24,69 @@
 // padded few to 32 and read y after their products, took 144 µs there.
 #include "skinny.cuh"
 
-// 8 neighbours of a row of C as words of two bf16, least plane first.
-__device__ __forceinline__ void eight(uint32_t (&w)[1][4], const bf16* p) {
-  const uint4 v = *reinterpret_cast<const uint4*>(p);
-  w[0][0] = v.x, w[0][1] = v.y, w[0][2] = v.z, w[0][3] = v.w;
+// 8 neighbours of a row of C as they lie in memory, and as words of two bf16, least plane first.
+template <class C> struct Eight { uint4 w[sizeof(C) / 2]; };
+template <class C> __device__ __forceinline__ Eight<C> eight(const C* p, bool in) {
+  Eight<C> e;
+#pragma unroll
+  for (int i = 0; i < (int)sizeof(C) / 2; i++) e.w[i] = in ? reinterpret_cast<const uint4*>(p)[i] : make_uint4(0, 0, 0, 0);
+  return e;
 }
-__device__ __forceinline__ void eight(uint32_t (&w)[3][4], const float* p) {
-  const float4 u = *reinterpret_cast<const float4*>(p), v = *reinterpret_cast<const float4*>(p + 4);
-  split3(w[2][0], w[1][0], w[0][0], u.x, u.y), split3(w[2][1], w[1][1], w[0][1], u.z, u.w);
-  split3(w[2][2], w[1][2], w[0][2], v.x, v.y), split3(w[2][3], w[1][3], w[0][3], v.z, v.w);
+__device__ __forceinline__ void planes(uint32_t (&w)[1][4], const Eight<bf16>& e) { w[0][0] = e.w[0].x, w[0][1] = e.w[0].y, w[0][2] = e.w[0].z, w[0][3] = e.w[0].w; }
+__device__ __forceinline__ void planes(uint32_t (&w)[3][4], const Eight<float>& e) {
+  const uint4 u = e.w[0], v = e.w[1];
+  split3(w[2][0], w[1][0], w[0][0], __uint_as_float(u.x), __uint_as_float(u.y)), split3(w[2][1], w[1][1], w[0][1], __uint_as_float(u.z), __uint_as_float(u.w));
+  split3(w[2][2], w[1][2], w[0][2], __uint_as_float(v.x), __uint_as_float(v.y)), split3(w[2][3], w[1][3], w[0][3], __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
-// Two pieces of 16 rows of S against J of 8 rows of C. Element (row of S, row of C) of y lies at row·ys + column·yc.
-template <class C, int J>
+// P pieces of 16 rows of S against J of 8 rows of C. Element (row of S, row of C) of y lies at row·ys + column·yc. S is fetched AHEAD slabs early,
+// C one slab early where BOTH.
+template <class C, int P, int J, int AHEAD, bool BOTH>
 __device__ __forceinline__ void stream(void* y, int ydt, int add, const bf16* s, const C* c, int many, int few, int K,
                                        long long ys, long long yc, float alpha) {
   constexpr int PLANES = sizeof(C) == 4 ? 3 : 1;
   DYN_SHARED(raw);
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 32;
-  const bf16* line[4];   // rows g, g+8, g+16, g+24; past the end the last row again, whose results nobody keeps
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 16 * P;
+  const bf16* line[2 * P];   // rows g, g+8, …; past the end the last row again, whose results nobody keeps
 #pragma unroll
-  for (int i = 0; i < 4; i++) line[i] = s + (long long)min(first + i * 8 + g, many - 1) * K;
-  float acc[2 * J][4] = {};
-  uint4 now[4], next[4];
+  for (int i = 0; i < 2 * P; i++) line[i] = s + (long long)min(first + i * 8 + g, many - 1) * K;
+  float acc[P * J][4] = {};
+  uint4 next[AHEAD][2 * P];
+  Eight<C> soon[BOTH ? J : 1];
+  auto of_c = [&](int j, int k) { return eight(c + (long long)min(j * 8 + g, few - 1) * K + k, k < K); };
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int k = warp * 32 + q * 8;
-    next[i] = k < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + k)) : make_uint4(0, 0, 0, 0);
-  }
+  for (int n = 0; n < AHEAD; n++)
+#pragma unroll
+    for (int i = 0; i < 2 * P; i++) {
+      const int k = (warp + n * WARPS) * 32 + q * 8;
+      next[n][i] = k < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + k)) : make_uint4(0, 0, 0, 0);
+    }
+  if constexpr (BOTH)
+#pragma unroll
+    for (int j = 0; j < J; j++) soon[j] = of_c(j, warp * 32 + q * 8);
 #pragma unroll 1
   for (int slab = warp * 32; slab < K; slab += WARPS * 32) {
-    const int k = slab + q * 8, ahead = k + WARPS * 32;
+    const int k = slab + q * 8, ahead = k + AHEAD * WARPS * 32;
+    uint4 now[2 * P];
+    Eight<C> e[BOTH ? J : 1];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      now[i] = next[i];
-      next[i] = ahead < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + ahead)) : make_uint4(0, 0, 0, 0);
+    for (int i = 0; i < 2 * P; i++) {
+      now[i] = next[0][i];
+#pragma unroll
+      for (int n = 1; n < AHEAD; n++) next[n - 1][i] = next[n][i];
+      next[AHEAD - 1][i] = ahead < K ? __ldcs(reinterpret_cast<const uint4*>(line[i] + ahead)) : make_uint4(0, 0, 0, 0);
     }
+    if constexpr (BOTH)
+#pragma unroll
+      for (int j = 0; j < J; j++) e[j] = soon[j], soon[j] = of_c(j, k + WARPS * 32);
 #pragma unroll
     for (int j = 0; j < J; j++) {
-      uint32_t w[PLANES][4] = {};
-      if (k < K) eight(w, c + (long long)min(j * 8 + g, few - 1) * K + k);
+      uint32_t w[PLANES][4];
+      planes(w, BOTH ? e[BOTH ? j : 0] : of_c(j, k));
 #pragma unroll
       for (int p = 0; p < PLANES; p++)
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < P; i++) {
           const uint4 u = now[2 * i], v = now[2 * i + 1];
           const uint32_t a[4] = {u.x, v.x, u.y, v.y}, b[2] = {w[p][0], w[p][1]};   // k 0-3 of every lane's 8
           mma_bf16_16816(acc[i * J + j], a, b);
@@ -77,8 +97,8 @@ __device__ __forceinline__ void stream(void* y, int ydt, int add, const bf16* s,
   }
   combine(acc, raw);
 #pragma unroll 1
-  for (int e = threadIdx.x; e < 32 * J * 8; e += 256) {
-    const int row = e % 32, column = e / 32;
+  for (int e = threadIdx.x; e < 16 * P * J * 8; e += 256) {
+    const int row = e % (16 * P), column = e / (16 * P);
     if (first + row >= many || column >= few) continue;
     sink1(ydt, y, (first + row) * ys + column * yc, combined<J>(raw, row, column), alpha, add);
   }
@@ -185,27 +205,35 @@ __device__ __forceinline__ void update(bf16* y, int add, const bf16* c, const fl
 
 #define STREAM_PARAMETERS \
   void *y, int ydt, int add, const bf16 *s, const void *c, int many, int few, int K, long long ys, long long yc, float alpha
-#define STREAM(C, J) stream<C, J>(y, ydt, add, s, static_cast<const C*>(c), many, few, K, ys, yc, alpha)
+#define STREAM(C, P, J, AHEAD, BOTH) stream<C, P, J, AHEAD, BOTH>(y, ydt, add, s, static_cast<const C*>(c), many, few, K, ys, yc, alpha)
 #define OUTER_PARAMETERS void *y, int ydt, int add, const bf16 *c, const bf16 *s, int few, int many, int T, float alpha
 #define OUTER(R) outer<R>(y, ydt, add, c, s, few, many, T, alpha)
 #define UPDATE_PARAMETERS bf16 *y, int add, const bf16 *c, const float *s, int rows, int few, int many, float alpha
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_bf16_8(STREAM_PARAMETERS) { STREAM(bf16, 1); }
+llm_matmul_stream_bf16_8(STREAM_PARAMETERS) { STREAM(bf16, 2, 1, 1, false); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_bf16_16(STREAM_PARAMETERS) { STREAM(bf16, 2); }
+llm_matmul_stream_bf16_16(STREAM_PARAMETERS) { STREAM(bf16, 2, 2, 1, false); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_bf16_32(STREAM_PARAMETERS) { STREAM(bf16, 4); }
+llm_matmul_stream_bf16_32(STREAM_PARAMETERS) { STREAM(bf16, 2, 4, 2, true); }
+extern "C" __global__ void __launch_bounds__(256, 1)
+llm_matmul_stream_bf16_64(STREAM_PARAMETERS) { STREAM(bf16, 2, 8, 1, true); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_bf16_64(STREAM_PARAMETERS) { STREAM(bf16, 8); }
+llm_matmul_stream_f32_8(STREAM_PARAMETERS) { STREAM(float, 2, 1, 1, false); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_f32_8(STREAM_PARAMETERS) { STREAM(float, 1); }
+llm_matmul_stream_f32_16(STREAM_PARAMETERS) { STREAM(float, 2, 2, 1, false); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_f32_16(STREAM_PARAMETERS) { STREAM(float, 2); }
+llm_matmul_stream_f32_32(STREAM_PARAMETERS) { STREAM(float, 2, 4, 1, false); }
+extern "C" __global__ void __launch_bounds__(256, 1)
+llm_matmul_stream_f32_64(STREAM_PARAMETERS) { STREAM(float, 2, 8, 1, false); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_f32_32(STREAM_PARAMETERS) { STREAM(float, 4); }
+llm_matmul_stream_bf16_8_narrow(STREAM_PARAMETERS) { STREAM(bf16, 1, 1, 1, true); }
 extern "C" __global__ void __launch_bounds__(256, 2)
-llm_matmul_stream_f32_64(STREAM_PARAMETERS) { STREAM(float, 8); }
+llm_matmul_stream_bf16_16_narrow(STREAM_PARAMETERS) { STREAM(bf16, 1, 2, 1, true); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_32_narrow(STREAM_PARAMETERS) { STREAM(bf16, 1, 4, 1, true); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_matmul_stream_bf16_64_narrow(STREAM_PARAMETERS) { STREAM(bf16, 1, 8, 1, true); }
 extern "C" __global__ void __launch_bounds__(256, 2)
 llm_matmul_outer_16(OUTER_PARAMETERS) { OUTER(1); }
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -223,6 +251,10 @@ EXPORT_KERNEL(llm_matmul_stream_f32_8)
 EXPORT_KERNEL(llm_matmul_stream_f32_16)
 EXPORT_KERNEL(llm_matmul_stream_f32_32)
 EXPORT_KERNEL(llm_matmul_stream_f32_64)
+EXPORT_KERNEL(llm_matmul_stream_bf16_8_narrow)
+EXPORT_KERNEL(llm_matmul_stream_bf16_16_narrow)
+EXPORT_KERNEL(llm_matmul_stream_bf16_32_narrow)
+EXPORT_KERNEL(llm_matmul_stream_bf16_64_narrow)
 EXPORT_KERNEL(llm_matmul_outer_16)
 EXPORT_KERNEL(llm_matmul_outer_32)
 EXPORT_KERNEL(llm_matmul_outer_64)

@@ -6,15 +6,17 @@
 //
 // | kernel                              | geometry                         | bytes moved                                                             |
 // |-------------------------------------|----------------------------------|-------------------------------------------------------------------------|
-// | llm_quant_grouped_mma_<bits>_<rows> | (⌈N/32⌉, ⌈rows/32⌉), 256 threads | codes, scales and zeros once per 32 rows; x once per 32 outputs, from L2 |
+// | llm_quant_grouped_mma_<bits>_<rows> | (⌈N/16⌉, ⌈rows/32⌉), 256 threads | codes, scales and zeros once per 32 rows; x once per 16 outputs, from L2 |
 //
 // A block takes 8, 16 or 32 rows. A code less its zero is an integer of at most 256, exact in bf16, so the products are exact and a group's scale is applied
 // once to its sum in f32: 1.5 instructions to decode a weight (2.5 of 8 bits) for all rows, where decoding into f32 and multiplying there took 19 for
 // one row (measured: 56 µs for 11008x4096 in 4 bits on an H100, 8 µs being what its bytes take).
 //
 // k is split into slabs of 128 columns, slab i to warp i mod 8, and the warps' sums are combined as a tree: a row's bits depend neither on the
-// number of rows nor on its neighbours. A lane holds 32 columns of a slab in rows g, g+8, g+16, g+24 of the block's 32, 16 bytes of 4-bit codes
-// each, as they lie in memory: k may be permuted as long as x is permuted alike. Codes are fetched one slab ahead.
+// number of rows nor on its neighbours. A lane holds 32 columns of a slab in two of the rows of a piece, 16 bytes of 4-bit codes
+// each, as they lie in memory: k may be permuted as long as x is permuted alike. Codes are fetched one slab ahead; what hides the latency are three
+// blocks on a multiprocessor: 17.9 µs for 11008x4096 in 4 bits on an H100 where two blocks took 25.9 with four slabs ahead, and two blocks of 32
+// outputs 32.9 with one.
 #include "skinny.cuh"
 
 // Codes of a lane's 32 columns of one row, and what is needed of its group.
@@ -31,7 +33,7 @@ template <int BITS> __device__ __forceinline__ int shift_of(int q, int half) { r
 template <int BITS> __device__ __forceinline__ void decode(uint32_t (&pair)[2], const Slab<BITS>& s, int q, int half, int t, bf162 less) {
   auto word = [](const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; };
   if constexpr (BITS == 8) {
-    const uint32_t w = word(s.codes[half], t);
+    const uint32_t w = word(half ? s.codes[1] : s.codes[0], t);
     float f[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) f[i] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7650 + i)) - (8388608.0f + s.zero);   // 2^23 + code, exact
@@ -50,67 +52,64 @@ template <int BITS> __device__ __forceinline__ void decode(uint32_t (&pair)[2], 
   }
 }
 
+// 16 rows of W against 8·J of x.
 template <int BITS, int J>
 __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x, const unsigned char* codes, const void* scales, int sdt, const f16* zeros,
                                         int size, int groups, int width, int rows, int N, int K) {
+  constexpr int HALVES = J == 4 || BITS == 8 ? 1 : 2;   // at once, where registers last
   DYN_SHARED(raw);
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 32, r0 = blockIdx.y * 8 * J;
-  float total[2 * J][4] = {};
-  Slab<BITS> next[4];
-  auto take = [&](Slab<BITS> (&s)[4], int k0) {   // the slab that begins at column k0
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 16, r0 = blockIdx.y * 8 * J;
+  float total[J][4] = {};
+  Slab<BITS> next[2];
+  auto take = [&](int k0) {   // the slab that begins at column k0
     const int column = k0 + q * 32, piece = BITS == 8 ? column / 16 : BITS == 4 ? column / 32 : BITS == 2 ? column / 64 : k0 / 128 * 3 + q / 2;
+    const int group = groups == 1 ? 0 : k0 / size;
+    const bool in = column < K;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 2; i++) {
       const long long row = min(first + i * 8 + g, N - 1);   // past the end the last row again, whose results nobody keeps
       const uint4* p = reinterpret_cast<const uint4*>(codes + row * width) + piece;
-      const bool in = column < K;
-      s[i].codes[0] = in ? __ldcs(p) : make_uint4(0, 0, 0, 0);
-      if constexpr (BITS == 8) s[i].codes[1] = in && column + 16 < K ? __ldcs(p + 1) : make_uint4(0, 0, 0, 0);
-      if constexpr (BITS == 3) s[i].codes[1] = in ? __ldcs(p + 2 - q / 2) : make_uint4(0, 0, 0, 0);
-      const long long at = row * groups + (groups == 1 ? 0 : k0 / size);
-      s[i].scale = k0 < K ? load(sdt, scales, at) : 0.0f, s[i].zero = k0 < K ? get(zeros, at) : 0.0f;
+      next[i].codes[0] = in ? __ldcs(p) : make_uint4(0, 0, 0, 0);
+      if constexpr (BITS == 8) next[i].codes[1] = in && column + 16 < K ? __ldcs(p + 1) : make_uint4(0, 0, 0, 0);
+      if constexpr (BITS == 3) next[i].codes[1] = in ? __ldcs(p + 2 - q / 2) : make_uint4(0, 0, 0, 0);
+      next[i].scale = k0 < K ? load(sdt, scales, row * groups + group) : 0.0f, next[i].zero = k0 < K ? get(zeros, row * groups + group) : 0.0f;
     }
   };
-  take(next, warp * 128);
+  take(warp * 128);
 #pragma unroll 1
   for (int k0 = warp * 128; k0 < K; k0 += WARPS * 128) {
-    Slab<BITS> now[4];
+    const Slab<BITS> low = next[0], high = next[1];
+    take(k0 + WARPS * 128);
+    const bf162 less_low = __float2bfloat162_rn(128.0f + low.zero), less_high = __float2bfloat162_rn(128.0f + high.zero);
+#pragma unroll(HALVES)
+    for (int half = 0; half < 2; half++) {
+      uint32_t a[4][4];   // 16 rows of W, 4 of the lane's columns a step
 #pragma unroll
-    for (int i = 0; i < 4; i++) now[i] = next[i];
-    take(next, k0 + WARPS * 128);
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        uint32_t a[4][4];   // 16 rows of W, 4 of the lane's columns a step
-        const bf162 low = __float2bfloat162_rn(128.0f + now[2 * i].zero), high = __float2bfloat162_rn(128.0f + now[2 * i + 1].zero);
-#pragma unroll
-        for (int t = 0; t < 4; t++) {
-          uint32_t u[2], v[2];
-          decode(u, now[2 * i], q, half, t, low), decode(v, now[2 * i + 1], q, half, t, high);
-          a[t][0] = u[0], a[t][1] = v[0], a[t][2] = u[1], a[t][3] = v[1];
-        }
-#pragma unroll
-        for (int j = 0; j < J; j++) {
-          const int column = k0 + q * 32 + half * 16;
-          const bf16* line = x + (long long)min(r0 + j * 8 + g, rows - 1) * K + column;
-          float part[4] = {};
-#pragma unroll
-          for (int c = 0; c < 2; c++) {
-            const uint4 v = column + c * 8 < K ? *reinterpret_cast<const uint4*>(line + c * 8) : make_uint4(0, 0, 0, 0);
-            const uint32_t b0[2] = {v.x, v.y}, b1[2] = {v.z, v.w};
-            mma_bf16_16816(part, a[2 * c], b0), mma_bf16_16816(part, a[2 * c + 1], b1);
-          }
-          float (&t)[4] = total[i * J + j];
-          t[0] = fmaf(now[2 * i].scale, part[0], t[0]), t[1] = fmaf(now[2 * i].scale, part[1], t[1]);
-          t[2] = fmaf(now[2 * i + 1].scale, part[2], t[2]), t[3] = fmaf(now[2 * i + 1].scale, part[3], t[3]);
-        }
+      for (int t = 0; t < 4; t++) {
+        uint32_t u[2], v[2];
+        decode(u, low, q, half, t, less_low), decode(v, high, q, half, t, less_high);
+        a[t][0] = u[0], a[t][1] = v[0], a[t][2] = u[1], a[t][3] = v[1];
       }
+#pragma unroll
+      for (int j = 0; j < J; j++) {
+        const int column = k0 + q * 32 + half * 16;
+        const bf16* line = x + (long long)min(r0 + j * 8 + g, rows - 1) * K + column;
+        float part[4] = {};
+#pragma unroll
+        for (int c = 0; c < 2; c++) {
+          const uint4 v = column + c * 8 < K ? *reinterpret_cast<const uint4*>(line + c * 8) : make_uint4(0, 0, 0, 0);
+          const uint32_t b0[2] = {v.x, v.y}, b1[2] = {v.z, v.w};
+          mma_bf16_16816(part, a[2 * c], b0), mma_bf16_16816(part, a[2 * c + 1], b1);
+        }
+        total[j][0] = fmaf(low.scale, part[0], total[j][0]), total[j][1] = fmaf(low.scale, part[1], total[j][1]);
+        total[j][2] = fmaf(high.scale, part[2], total[j][2]), total[j][3] = fmaf(high.scale, part[3], total[j][3]);
+      }
+    }
   }
   combine(total, raw);
 #pragma unroll 1
-  for (int e = threadIdx.x; e < 32 * J * 8; e += 256) {
-    const int n = e % 32, r = e / 32;
+  for (int e = threadIdx.x; e < 16 * J * 8; e += 256) {
+    const int n = e % 16, r = e / 16;
     if (first + n < N && r0 + r < rows) sink(ydt, y, add, (long long)(r0 + r) * N + first + n, combined<J>(raw, n, r));
   }
 }
@@ -120,29 +119,29 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
       int rows, int N, int K
 #define PRODUCT(BITS, J) product<BITS, J>(y, ydt, add, x, codes, scales, sdt, zeros, size, groups, width, rows, N, K)
 
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 3)
 llm_quant_grouped_mma_2_8(PARAMETERS) { PRODUCT(2, 1); }
-extern "C" __global__ void __launch_bounds__(256, 1)
-llm_quant_grouped_mma_2_16(PARAMETERS) { PRODUCT(2, 2); }
-extern "C" __global__ void __launch_bounds__(256, 1)
-llm_quant_grouped_mma_2_32(PARAMETERS) { PRODUCT(2, 4); }
-extern "C" __global__ void __launch_bounds__(256, 1)
-llm_quant_grouped_mma_3_8(PARAMETERS) { PRODUCT(3, 1); }
-extern "C" __global__ void __launch_bounds__(256, 1)
-llm_quant_grouped_mma_3_16(PARAMETERS) { PRODUCT(3, 2); }
-extern "C" __global__ void __launch_bounds__(256, 1)
-llm_quant_grouped_mma_3_32(PARAMETERS) { PRODUCT(3, 4); }
 extern "C" __global__ void __launch_bounds__(256, 2)
+llm_quant_grouped_mma_2_16(PARAMETERS) { PRODUCT(2, 2); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_quant_grouped_mma_2_32(PARAMETERS) { PRODUCT(2, 4); }
+extern "C" __global__ void __launch_bounds__(256, 3)
+llm_quant_grouped_mma_3_8(PARAMETERS) { PRODUCT(3, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_quant_grouped_mma_3_16(PARAMETERS) { PRODUCT(3, 2); }
+extern "C" __global__ void __launch_bounds__(256, 2)
+llm_quant_grouped_mma_3_32(PARAMETERS) { PRODUCT(3, 4); }
+extern "C" __global__ void __launch_bounds__(256, 3)
 llm_quant_grouped_mma_4_8(PARAMETERS) { PRODUCT(4, 1); }
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 2)
 llm_quant_grouped_mma_4_16(PARAMETERS) { PRODUCT(4, 2); }
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 2)
 llm_quant_grouped_mma_4_32(PARAMETERS) { PRODUCT(4, 4); }
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 3)
 llm_quant_grouped_mma_8_8(PARAMETERS) { PRODUCT(8, 1); }
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 2)
 llm_quant_grouped_mma_8_16(PARAMETERS) { PRODUCT(8, 2); }
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(256, 2)
 llm_quant_grouped_mma_8_32(PARAMETERS) { PRODUCT(8, 4); }
 
 EXPORT_KERNEL(llm_quant_grouped_mma_2_8)

@@ -58,8 +58,8 @@ final class CudaQuant {
   private static void tensorCores(Launch l, QuantMatMul.Product k, Grouped w) {
     int rows = k.x().rows();
     int tile = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
-    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile).grid((w.outputs() + 31) / 32, (rows + tile - 1) / tile, 1).threads(256)
-        .shared(512 * tile).sink(k.y()).pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
+    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile).grid((w.outputs() + OUTPUTS - 1) / OUTPUTS, (rows + tile - 1) / tile, 1)
+        .threads(256).shared(16 * tile * OUTPUTS).sink(k.y()).pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
         .i32(w.codes().columns());
     size(l, rows, w).run();
   }

@@ -94,8 +94,10 @@ final class MatMulCuda {
   /// @param row elements of y from one row of `large` to the next, `column` of `small`
   private static void stream(Launch l, MatMul.Product p, Tensor large, Tensor small, long row, long column) {
     int width = Math.max(8, Integer.highestOneBit(2 * small.rows() - 1));
-    l.of("matmul_skinny", "matmul_stream_" + name(small) + "_" + width).grid(count(large.rows(), STRIP), 1, 1)
-        .shared(512 * width).sink(p.y()).pointer(large).pointer(small).i32(large.rows()).i32(small.rows()).i32(p.k()).i64(row)
+    boolean narrow = small.dtype() == DType.BF16 && count(large.rows(), STRIP) < 2L * l.device().multiprocessors();
+    int strip = narrow ? STRIP / 2 : STRIP;
+    l.of("matmul_skinny", "matmul_stream_" + name(small) + "_" + width + (narrow ? "_narrow" : "")).grid(count(large.rows(), strip), 1, 1)
+        .shared(16 * strip * width).sink(p.y()).pointer(large).pointer(small).i32(large.rows()).i32(small.rows()).i32(p.k()).i64(row)
         .i64(column).f32(p.alpha()).run();
   }
 

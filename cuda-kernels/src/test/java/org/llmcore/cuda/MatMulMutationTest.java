@@ -28,7 +28,7 @@ class MatMulMutationTest {
     MMA("matmul_mma", "bf16_nn", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, false, 130, 40, 264, false)),
     MIXED("matmul_mixed", "f32_bf16_tn", 80, new MatMulCudaTest.Case(F32, BF16, F32, false, true, 70, 72, 40, false)),
     HOPPER("matmul_hopper", "nn_128", 90, new MatMulCudaTest.Case(BF16, BF16, F32, false, false, 264, 72, 648, false)),
-    STREAM("matmul_skinny", "stream_bf16_8", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, true, 5, 40, 520, false)),
+    STREAM("matmul_skinny", "stream_bf16_8", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, true, 5, 140, 520, false)),
     OUTER("matmul_skinny", "outer_16", 80, new MatMulCudaTest.Case(BF16, BF16, F32, true, false, 8, 40, 1000, false)),
     UPDATE("matmul_skinny", "update_bf16", 80, new MatMulCudaTest.Case(BF16, F32, BF16, false, false, 500, 24, 3, true));
 
