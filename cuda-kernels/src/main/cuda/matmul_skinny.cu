@@ -11,17 +11,17 @@
 //
 // stream: grid ⌈many/32⌉, 256 threads. A lane takes 16 bytes (8 k) of a row at a time straight into mma fragments: k may be
 // permuted as long as both operands agree, so no shared memory is needed. Warp w takes the slabs of 32 k number w, w+8, … and
-// fetches them ahead; from 32 rows on C too, which otherwise waits for L2 before every product. Where that
-// leaves multiprocessors with less than two blocks a block takes 16 rows (_narrow): the same sums. Moves 2·many·K bytes from memory and 2 or 4·few·K from L2 for every 32 rows. By arithmetic, not
-// measured: 64 KiB are under way on a multiprocessor with two blocks, enough for 4.3 TB/s at 1.5 µs latency; to 16 rows L2
-// carries half of that again. outer: grid ⌈many/32⌉, 256 threads, 8 rings of 4 stages of 16 tokens filled by cp.async; moves
-// 2·T·many bytes, and 2·T·few from L2 for every 32 columns. K, few (outer) and many (outer, update) are multiples of 8; addresses
-// are multiples of 16 bytes.
+// fetches them ahead; from 32 rows on C too, which otherwise waits for L2 before every product. Moves 2·many·K bytes from memory
+// and 2 or 4·few·K from L2 for every 32 rows. Where that leaves multiprocessors with less than two blocks, a block takes 16 rows
+// (_narrow): the same sums.
 //
-// update: grid (⌈many/256⌉, up to ⌈T/64⌉), 256 threads; S stays in shared memory while the block walks down T, 64 rows a turn, 8 rows by 8
-// columns a thread, in f32 arithmetic and one ascending chain: 2·few FLOPs an element, 9 µs for few 8 and 8192x4096 on an H100, where y alone
-// takes 45 µs read and written. What y holds is fetched before the chain, 32 KiB a block under way. Tiles of 128x128 on tensor cores, which
-// padded few to 32 and read y after their products, took 144 µs there.
+// outer: grid ⌈many/32⌉, 256 threads, 8 rings of 4 stages of 16 tokens filled by cp.async; moves 2·T·many bytes, and 2·T·few from L2
+// for every 32 columns. K, few (outer) and many (outer, update) are multiples of 8; addresses are multiples of 16 bytes.
+//
+// update: grid (⌈many/256⌉, up to ⌈T/64⌉), 256 threads; S stays in shared memory while the block walks down T, 64 rows a turn, 8 rows
+// by 8 columns a thread, in f32 arithmetic and one ascending chain. What y holds is fetched before the chain, 32 KiB a block under
+// way. few 8, 8192x4096 on an H100: 59 µs, 45 being what the bytes of y take; tiles of 128x128 on tensor cores, which padded few
+// to 32 and read y after their products, took 144.
 #include "skinny.cuh"
 
 // 8 neighbours of a row of C as they lie in memory, and as words of two bf16, least plane first.
