@@ -23,9 +23,13 @@ final class AttentionBackwardCpu {
     int groups = k.k().dim(1);
     if (lanes.emitted() && AttentionCode.takes(k.q(), k.k(), k.v()) && RowCode.reads(k.o(), k.dout())
         && RowCode.reads(k.dq(), k.dk(), k.dv())) {
+      boolean pairs = AttentionPairsCode.takes(lanes, k.q(), k.k(), k.v(), k.o(), k.dout());
       workers.run(
           (starts.length - 1) * groups,
-          (task, s) -> emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, s));
+          (task, s) -> {
+            if (pairs) pairs(k, starts[task / groups], starts[task / groups + 1], task % groups, s);
+            else emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, s);
+          });
       return;
     }
     workers.run(
@@ -75,6 +79,39 @@ final class AttentionBackwardCpu {
           new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width), staged, n,
           k.causal(), k.scale(), RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
       if (k.dq().wanted() && !direct) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
+    }
+    if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);
+    if (k.dv().wanted()) AttentionCode.spread(k.dv().tensor(), k.dv().add(), key, keyRow, staged.dv(), n, d);
+  }
+
+  /// The same in pairs of bf16.
+  private static void pairs(Attention.Backward k, int start, int end, int group, Scratch scratch) {
+    int n = end - start;
+    if (n == 0) return;
+    int d = k.q().dim(2);
+    int width = AttentionTiles.padded(d);
+    int stride = AttentionTiles.padded(n) + 16;
+    int heads = k.q().dim(1) / k.k().dim(1);
+    long row = (long) k.q().dim(1) * d;
+    long keyRow = (long) k.k().dim(1) * d;
+    long key = start * keyRow + (long) group * d;
+    long sums = (long) (n + 7 & -8) * width; // whole groups of eight keys
+    var staged = new AttentionBackwardCode.Staged(
+        scratch.floats(AttentionPairsCode.panelFloats(n, d)), scratch.floats(AttentionPairsCode.panelFloats(n, d)),
+        scratch.floats((long) (n + 1) / 2 * width), scratch.floats(sums), scratch.floats(sums));
+    AttentionPairsCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
+    AttentionPairsCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
+    AttentionPairsCode.rows(staged.keys(), k.k(), key, keyRow, n, d);
+    RowCode.fill(staged.dk(), 0, sums);
+    RowCode.fill(staged.dv(), 0, sums);
+    long dq = scratch.floats((long) n * width);
+    long work = scratch.floats(AttentionPairsCode.scratchFloats(width, stride));
+    for (int h = group * heads; h < (group + 1) * heads; h++) {
+      long first = start * row + (long) h * d;
+      AttentionPairsCode.backward(
+          RowCode.at(k.q(), first), RowCode.at(k.dout(), first), RowCode.at(k.o(), first), row, dq, staged, n, k.causal(), k.scale(),
+          RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
+      if (k.dq().wanted()) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
     }
     if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);
     if (k.dv().wanted()) AttentionCode.spread(k.dv().tensor(), k.dv().add(), key, keyRow, staged.dv(), n, d);
