@@ -18,7 +18,7 @@ import org.llmcore.trace.TracedDevice;
 /// |-------------------------|---------------------------------------------------------------------|
 /// | matrix product          | 2·M·N·K                                                             |
 /// | attention, forward      | 4·D per query, head and key it sees                                 |
-/// | attention, backward     | 10·D                                                                |
+/// | attention, backward     | 10·D, of bf16 in pairs                                              |
 /// | everything else         | none that count beside its bytes                                    |
 ///
 /// @param name of the operator; matrix products are told apart by direction, dtype, and whether a side is as thin as a LoRA's
@@ -34,7 +34,8 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
           new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
       case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
       case Attention.Forward k -> new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
-      case Attention.Backward k -> new Cost("Attention.Backward", 10.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
+      case Attention.Backward k ->
+          new Cost("Attention.Backward", 10.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), k.q().dtype() == DType.BF16, bytes);
       // Rows that are looked up, not the whole table.
       case Embedding.Forward k -> new Cost("Embedding.Forward", 0, false, 2.0 * k.y().bytes());
       case Embedding.Backward k -> new Cost("Embedding.Backward", 0, false, 3.0 * k.dy().bytes());

@@ -4,6 +4,7 @@ import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
 import org.llmcore.cpu.code.Label;
+import org.llmcore.cpu.code.Loads;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Routines;
@@ -21,8 +22,8 @@ import static org.llmcore.cpu.code.Vec.zmm;
 final class AttentionBackwardCode {
   private static final Routines BACKWARD = new Routines(AttentionCode.WIDEST + 1, AttentionBackwardCode::backward);
 
-  /// Where the code finds its arguments: 64-bit values in scratch, which it also uses as variables.
-  private enum Argument {
+  /// Where the code finds its arguments: 64-bit values in scratch, which it also uses as variables. The last four are for pairs of bf16.
+  enum Argument {
     Q,
     DOUT,
     O,
@@ -45,7 +46,19 @@ final class AttentionBackwardCode {
     P,
     DS,
     TILES,
-    TILE_ROW;
+    TILE_ROW,
+    P_PAIRS,
+    DS_PAIRS,
+    SEEN, // keys that a row of the tile sees
+    PAIRS_HERE;
+
+    /// Floats of all.
+    static final long FLOATS = 2L * values().length + 15 & -16;
+
+    /// All arguments into scratch at `address`, in order; those that are missing are variables.
+    static void put(long address, long... values) {
+      for (int i = 0; i < values.length; i++) Memory.i64(address + 8L * i, values[i]);
+    }
 
     Mem at() {
       return R9.at(8 * ordinal());
@@ -62,7 +75,7 @@ final class AttentionBackwardCode {
 
   /// Floats of scratch.
   static long scratchFloats(int width, int stride) {
-    return 2L * Argument.values().length + 16 + (long) 2 * ROWS * (stride + width);
+    return Argument.FLOATS + (long) 2 * ROWS * (stride + width);
   }
 
   /// @param q, dout, o of one pitch
@@ -71,14 +84,12 @@ final class AttentionBackwardCode {
       Strided q, long dout, long o, Strided dq, Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d,
       int stride, long scratch) {
     int width = AttentionTiles.padded(d);
-    long p = scratch + 4L * (2L * Argument.values().length + 15 & -16);
+    long p = scratch + 4L * Argument.FLOATS;
     long ds = p + 4L * ROWS * stride;
     long tiles = ds + 4L * ROWS * stride;
-    long[] values = {
-      q.address, dout, o, 4 * q.pitch, dq.address, 4 * dq.pitch, s.keyPanels, s.valuePanels, s.keys, s.dk, s.dv, 4L * stride, n,
-      causal ? 1 : n, causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, tiles, 0
-    };
-    for (int i = 0; i < values.length; i++) Memory.i64(scratch + 8L * i, values[i]);
+    Argument.put(
+        scratch, q.address, dout, o, 4 * q.pitch, dq.address, 4 * dq.pitch, s.keyPanels, s.valuePanels, s.keys, s.dk, s.dv, 4L * stride, n,
+        causal ? 1 : n, causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, tiles);
     BACKWARD.get(width / 16).run(scratch);
   }
 
@@ -87,6 +98,36 @@ final class AttentionBackwardCode {
     var a = c.a;
     var t = new AttentionTile(c, w);
     int second = 64 * ROWS * w; // dout behind q in the tile
+    enter(t);
+    var tile = a.here();
+    t.rows();
+    t.stage(RDI, FIRST_PITCH, R14, 0);
+    t.stage(RDX, FIRST_PITCH, R14, second);
+    a.mov(R8, Argument.KEY_PANELS.at());
+    t.dots(R14, 0, R8, R13, null);
+    a.mov(R8, Argument.VALUE_PANELS.at());
+    t.dots(R14, second, R8, R15, null);
+    scores(c, w, DType.F32, second, 64 * w);
+    a.mov(R8, Argument.KEYS.at());
+    t.chains(
+        R15, R8,
+        group -> {
+          a.mov(RSI, Argument.DQ.at());
+          t.put(RSI, SECOND_PITCH, group, _ -> {}, _ -> {});
+        });
+    a.mov(R8, Argument.DV.at());
+    columns(a, w, R8, R13, second);
+    a.mov(R8, Argument.DK.at());
+    columns(a, w, R8, R15, 0);
+    next(t);
+    t.advance(tile);
+    t.leave();
+    return c.end();
+  }
+
+  /// Registers of the loop over tiles.
+  static void enter(AttentionTile t) {
+    var a = t.a;
     a.mov(R9, RDI);
     a.mov(RAX, Argument.PITCH.at());
     a.mov(RCX, Argument.DQ_PITCH.at());
@@ -103,40 +144,24 @@ final class AttentionBackwardCode {
     a.mov(R14, Argument.TILES.at());
     a.mov(R11, Argument.DIMENSIONS.at());
     t.tailMask(R11);
-    var tile = a.here();
-    t.rows();
-    t.stage(RDI, FIRST_PITCH, R14, 0);
-    t.stage(RDX, FIRST_PITCH, R14, second);
-    a.mov(R8, Argument.KEY_PANELS.at());
-    t.dots(R14, 0, R8, R13, null);
-    a.mov(R8, Argument.VALUE_PANELS.at());
-    t.dots(R14, second, R8, R15, null);
-    scores(c, w, second);
-    a.mov(R8, Argument.KEYS.at());
-    t.chains(
-        R15, R8,
-        group -> {
-          a.mov(RSI, Argument.DQ.at());
-          t.put(RSI, SECOND_PITCH, group, _ -> {}, _ -> {});
-        });
-    a.mov(R8, Argument.DV.at());
-    columns(a, w, R8, R13, second);
-    a.mov(R8, Argument.DK.at());
-    columns(a, w, R8, R15, 0);
-    t.next(RDI, FIRST_PITCH);
-    t.next(RDX, FIRST_PITCH);
-    a.mov(R8, Argument.DQ.at());
-    t.next(R8, SECOND_PITCH);
-    a.mov(Argument.DQ.at(), R8);
-    t.advance(tile);
-    t.leave();
-    return c.end();
   }
 
-  /// p = exp(scale·s − lse) and ds = (dp − do·o) · p · scale of the tile's rows.
-  private static void scores(Loop c, int w, int second) {
+  /// On to the next tile's rows.
+  static void next(AttentionTile t) {
+    t.next(RDI, FIRST_PITCH);
+    t.next(RDX, FIRST_PITCH);
+    t.a.mov(R8, Argument.DQ.at());
+    t.next(R8, SECOND_PITCH);
+    t.a.mov(Argument.DQ.at(), R8);
+  }
+
+  /// p = exp(scale·s − lse) and ds = (dp − do·o) · p · scale of the tile's rows, in place; of bf16 rows in bf16, where the rows begin, with zeros for 32
+  /// keys behind: more than any other row of the tile sees.
+  /// @param second where in the tile dout is, `rowBytes` a row
+  static void scores(Loop c, int w, DType dtype, int second, int rowBytes) {
     var a = c.a;
     var exp = new ExpCode(c);
+    c.narrows(dtype);
     var sign = c.bits(0x8000_0000);
     var scale = zmm(8);
     var delta = zmm(5);
@@ -155,8 +180,10 @@ final class AttentionBackwardCode {
     a.vpxord(zmm(0), zmm(0), zmm(0));
     for (int v = 0; v < w; v++) {
       boolean last = v == w - 1;
-      a.vmovups(last ? zmm(1).zero(7) : zmm(1), R10.at(64 * v));
-      a.vfmadd231ps(last ? zmm(0).keep(7) : zmm(0), zmm(1), R11.at(64 * v));
+      int at = 16 * v * dtype.bytes();
+      Loads.load(a, last ? zmm(1).zero(7) : zmm(1), R10.at(at), dtype);
+      Loads.load(a, zmm(2), R11.at(at), dtype);
+      a.vfmadd231ps(last ? zmm(0).keep(7) : zmm(0), zmm(1), zmm(2));
     }
     c.total(zmm(0), zmm(1));
     a.vbroadcastss(delta, zmm(0));
@@ -167,7 +194,7 @@ final class AttentionBackwardCode {
     a.mov(Argument.LSE.at(), RAX);
     a.add(R10, FIRST_PITCH);
     a.mov(Argument.O.at(), R10);
-    a.add(R11, 64 * w);
+    a.add(R11, rowBytes);
     a.mov(Argument.TILE_ROW.at(), R11);
     c.begin(RCX);
     do {
@@ -176,12 +203,17 @@ final class AttentionBackwardCode {
       a.vmovaps(zmm(1), shift);
       a.vfmadd231ps(zmm(1), zmm(0), scale);
       exp.of(zmm(3), zmm(1), zmm(4));
-      c.store(RSI, DType.F32, false, zmm(3), zmm(4));
+      c.store(RSI, dtype, false, zmm(3), zmm(4)); // bf16 lies behind what has been read
       a.vsubps(zmm(7), zmm(7), delta);
       a.vmulps(zmm(7), zmm(7), zmm(3));
       a.vmulps(zmm(7), zmm(7), scale);
-      c.store(R8, DType.F32, false, zmm(7), zmm(4));
+      c.store(R8, dtype, false, zmm(7), zmm(4));
     } while (c.again());
+    if (dtype == DType.BF16) {
+      a.vpxord(zmm(0), zmm(0), zmm(0));
+      a.vmovups(RSI.at(RCX, 2, 0), zmm(0));
+      a.vmovups(R8.at(RCX, 2, 0), zmm(0));
+    }
     a.add(RSI, RBX);
     a.add(R8, RBX);
     a.add(RCX, GROWTH);

@@ -1,16 +1,15 @@
 package org.llmcore.cpu;
 
+import org.llmcore.cpu.AttentionBackwardCode.Argument;
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
 import org.llmcore.cpu.code.Label;
-import org.llmcore.cpu.code.Loads;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Routines;
 import org.llmcore.cpu.code.Vec;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Tensor;
 
 import static org.llmcore.cpu.AttentionTile.*;
@@ -32,41 +31,6 @@ final class AttentionPairsCode {
   private static final int PAIRS = ROWS / 2;
   private static final Routines BACKWARD = new Routines(AttentionCode.WIDEST + 1, AttentionPairsCode::backward);
   private static final Routines PAIRED = new Routines(1, _ -> paired());
-
-  /// Where the code finds its arguments: 64-bit values in scratch, which it also uses as variables.
-  private enum Argument {
-    Q,
-    DOUT,
-    O,
-    PITCH,
-    DQ,
-    DQ_PITCH,
-    KEY_PANELS,
-    VALUE_PANELS,
-    KEYS,
-    DK,
-    DV,
-    SCORE_BYTES,
-    ROWS,
-    VISIBLE,
-    GROWTH,
-    SCALE,
-    LSE,
-    LSE_PITCH,
-    DIMENSIONS,
-    P,
-    DS,
-    P_PAIRS,
-    DS_PAIRS,
-    TILES,
-    TILE_ROW,
-    SEEN, // keys that a row of the tile sees
-    PAIRS_HERE;
-
-    Mem at() {
-      return R9.at(8 * ordinal());
-    }
-  }
 
   private AttentionPairsCode() {}
 
@@ -99,7 +63,7 @@ final class AttentionPairsCode {
   /// Floats of scratch.
   static long scratchFloats(int width, int stride) {
     int w = width / 16;
-    return 2L * Argument.values().length + 16 + (long) (2 * ROWS + 2 * PAIRS) * stride + 32L * (ROWS * words(w) + PAIRS * w);
+    return Argument.FLOATS + (long) (2 * ROWS + 2 * PAIRS) * stride + 32L * (ROWS * words(w) + PAIRS * w);
   }
 
   /// @param q, dout, o bf16, rows `pitch` elements apart
@@ -110,16 +74,14 @@ final class AttentionPairsCode {
       long q, long dout, long o, long pitch, long dq, AttentionBackwardCode.Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d,
       int stride, long scratch) {
     int width = AttentionTiles.padded(d);
-    long p = scratch + 4L * (2L * Argument.values().length + 15 & -16);
+    long p = scratch + 4L * Argument.FLOATS;
     long ds = p + 4L * ROWS * stride;
     long pPairs = ds + 4L * ROWS * stride;
     long dsPairs = pPairs + 4L * PAIRS * stride;
     long tiles = dsPairs + 4L * PAIRS * stride;
-    long[] values = {
-      q, dout, o, 2 * pitch, dq, 4L * width, s.keyPanels(), s.valuePanels(), s.keys(), s.dk(), s.dv(), 4L * stride, n, causal ? 1 : n,
-      causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, pPairs, dsPairs, tiles, 0, 0, 0
-    };
-    for (int i = 0; i < values.length; i++) Memory.i64(scratch + 8L * i, values[i]);
+    Argument.put(
+        scratch, q, dout, o, 2 * pitch, dq, 4L * width, s.keyPanels(), s.valuePanels(), s.keys(), s.dk(), s.dv(), 4L * stride, n, causal ? 1 : n,
+        causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, tiles, 0, pPairs, dsPairs);
     BACKWARD.get(width / 16).run(scratch);
   }
 
@@ -130,26 +92,11 @@ final class AttentionPairsCode {
     int dout = 64 * ROWS * words(w); // in the tile, behind q
     int qPairs = 2 * dout;
     int doutPairs = qPairs + 64 * PAIRS * w;
-    a.mov(R9, RDI);
-    a.mov(RAX, Argument.PITCH.at());
-    a.mov(RCX, Argument.DQ_PITCH.at());
-    t.enter(RAX, RCX);
-    a.mov(RDI, Argument.Q.at());
-    a.mov(RDX, Argument.DOUT.at());
-    a.mov(RBX, Argument.SCORE_BYTES.at());
-    a.mov(RBP, Argument.ROWS.at());
-    a.mov(R12, Argument.VISIBLE.at());
-    a.mov(RAX, Argument.GROWTH.at());
-    a.mov(GROWTH, RAX);
-    a.mov(R13, Argument.P.at());
-    a.mov(R15, Argument.DS.at());
-    a.mov(R14, Argument.TILES.at());
-    a.mov(R11, Argument.DIMENSIONS.at());
-    t.tailMask(R11);
+    AttentionBackwardCode.enter(t);
+    var words = new AttentionTile(c, words(w), 6);
     a.mov(R11, Argument.DIMENSIONS.at());
     a.shr(R11, 1);
-    a.sub(R11, 16 * (words(w) - 1));
-    c.mask(6, R11); // words of the last vector
+    words.tailMask(R11);
     var tile = a.here();
     t.rows();
     a.mov(RAX, GROWING);
@@ -160,13 +107,13 @@ final class AttentionPairsCode {
     a.inc(RAX);
     a.shr(RAX, 1);
     a.mov(Argument.PAIRS_HERE.at(), RAX);
-    stage(a, w, RDI, 0);
-    stage(a, w, RDX, dout);
+    words.stage(RDI, FIRST_PITCH, R14, 0);
+    words.stage(RDX, FIRST_PITCH, R14, dout);
     pairs(a, w, 0, qPairs);
     pairs(a, w, dout, doutPairs);
     dots(a, w, 0, Argument.KEY_PANELS, R13);
     dots(a, w, dout, Argument.VALUE_PANELS, R15);
-    scores(c, w, dout);
+    AttentionBackwardCode.scores(c, w, DType.BF16, dout, 64 * words(w));
     clear(a);
     together(a, R13, Argument.P_PAIRS);
     together(a, R15, Argument.DS_PAIRS);
@@ -180,31 +127,10 @@ final class AttentionPairsCode {
     }
     columns(a, w, Argument.DV, Argument.P_PAIRS, doutPairs);
     columns(a, w, Argument.DK, Argument.DS_PAIRS, qPairs);
-    t.next(RDI, FIRST_PITCH);
-    t.next(RDX, FIRST_PITCH);
-    a.mov(R8, Argument.DQ.at());
-    t.next(R8, SECOND_PITCH);
-    a.mov(Argument.DQ.at(), R8);
+    AttentionBackwardCode.next(t);
     t.advance(tile);
     t.leave();
     return c.end();
-  }
-
-  /// Copies the tile's rows of bf16, padded with zeros; rows that do not exist repeat the last.
-  private static void stage(Assembler a, int w, Gpr from, int to) {
-    int words = words(w);
-    a.mov(RAX, from);
-    for (int r = 0; r < ROWS; r++) {
-      for (int v = 0; v < words; v++) {
-        a.vmovups(v == words - 1 ? zmm(0).zero(6) : zmm(0), RAX.at(64 * v));
-        a.vmovups(R14.at(to + 64 * (r * words + v)), zmm(0));
-      }
-      if (r == ROWS - 1) break;
-      a.mov(R10, FIRST_PITCH);
-      a.add(R10, RAX);
-      a.cmp(RBP, r + 1);
-      a.cmov(Condition.GREATER, RAX, R10);
-    }
   }
 
   /// The tile's rows two by two, a word a dimension.
@@ -251,77 +177,6 @@ final class AttentionPairsCode {
     a.add(RSI, 64);
     a.sub(RCX, 16);
     a.j(Condition.GREATER, panel);
-  }
-
-  /// Row r < 4 of scores whose first row is at `to`; RAX is three rows.
-  private static Mem row(Gpr to, int r) {
-    return switch (r) {
-      case 0 -> to.at(0);
-      case 3 -> to.at(RAX, 1, 0);
-      default -> to.at(RBX, r, 0);
-    };
-  }
-
-  /// p = exp(scale·s − lse) and ds = (dp − do·o) · p · scale of the tile's rows, in bf16 where their rows begin, with zeros behind.
-  private static void scores(Loop c, int w, int dout) {
-    var a = c.a;
-    var exp = new ExpCode(c);
-    c.narrows(DType.BF16);
-    var sign = c.bits(0x8000_0000);
-    var scale = zmm(8);
-    var delta = zmm(5);
-    var shift = zmm(6);
-    a.vbroadcastss(scale, Argument.SCALE.at());
-    a.mov(RSI, R13);
-    a.mov(R8, R15);
-    a.mov(RCX, R12);
-    a.lea(RAX, R14.at(dout));
-    a.mov(Argument.TILE_ROW.at(), RAX);
-    a.mov(RAX, ROWS_HERE);
-    a.mov(COUNTER, RAX);
-    var row = a.here();
-    a.mov(R10, Argument.O.at());
-    a.mov(R11, Argument.TILE_ROW.at());
-    a.vpxord(zmm(0), zmm(0), zmm(0));
-    for (int v = 0; v < w; v++) {
-      Loads.load(a, v == w - 1 ? zmm(1).zero(7) : zmm(1), R10.at(32 * v), DType.BF16);
-      Loads.load(a, zmm(2), R11.at(32 * v), DType.BF16);
-      a.vfmadd231ps(zmm(0), zmm(1), zmm(2));
-    }
-    c.total(zmm(0), zmm(1));
-    a.vbroadcastss(delta, zmm(0));
-    a.mov(RAX, Argument.LSE.at());
-    a.vbroadcastss(shift, RAX.at(0));
-    a.vpxord(shift, shift, sign);
-    a.add(RAX, Argument.LSE_PITCH.at());
-    a.mov(Argument.LSE.at(), RAX);
-    a.add(R10, FIRST_PITCH);
-    a.mov(Argument.O.at(), R10);
-    a.add(R11, 64 * words(w));
-    a.mov(Argument.TILE_ROW.at(), R11);
-    c.begin(RCX);
-    do {
-      c.load(zmm(0), RSI, DType.F32);
-      c.load(zmm(7), R8, DType.F32);
-      a.vmovaps(zmm(1), shift);
-      a.vfmadd231ps(zmm(1), zmm(0), scale);
-      exp.of(zmm(3), zmm(1), zmm(4));
-      c.store(RSI, DType.BF16, false, zmm(3), zmm(4)); // behind what has been read
-      a.vsubps(zmm(7), zmm(7), delta);
-      a.vmulps(zmm(7), zmm(7), zmm(3));
-      a.vmulps(zmm(7), zmm(7), scale);
-      c.store(R8, DType.BF16, false, zmm(7), zmm(4));
-    } while (c.again());
-    a.vpxord(zmm(0), zmm(0), zmm(0));
-    a.vmovups(RSI.at(RCX, 2, 0), zmm(0)); // 32 keys: more than any row of the tile sees beyond this one
-    a.vmovups(R8.at(RCX, 2, 0), zmm(0));
-    a.add(RSI, RBX);
-    a.add(R8, RBX);
-    a.add(RCX, GROWTH);
-    a.mov(RAX, COUNTER);
-    a.dec(RAX);
-    a.mov(COUNTER, RAX);
-    a.j(Condition.NOT_EQUAL, row);
   }
 
   /// Zeros in the row behind the tile's last, which may be half of a pair.

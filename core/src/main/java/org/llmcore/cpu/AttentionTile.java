@@ -50,11 +50,18 @@ final class AttentionTile {
   final Assembler a;
   private final Loop c;
   private final int w;
+  private final int mask;
 
   /// @param w vectors of a head
   AttentionTile(Loop c, int w) {
+    this(c, w, 7);
+  }
+
+  /// @param mask the register of the lanes of the last vector
+  AttentionTile(Loop c, int w, int mask) {
     this.c = c;
     this.w = w;
+    this.mask = mask;
     a = c.a;
   }
 
@@ -76,10 +83,10 @@ final class AttentionTile {
     return Routine.argument(i, SAVED.length + LOCALS);
   }
 
-  /// k7 = lanes of the last vector of a head of `d` dimensions.
+  /// The mask of the last vector's lanes, for a head of `d` dimensions.
   void tailMask(Gpr d) {
     a.sub(d, 16 * (w - 1));
-    c.mask(7, d);
+    c.mask(mask, d);
   }
 
   /// How many rows the tile has, and how many of them see keys of their own behind those that all see.
@@ -99,7 +106,7 @@ final class AttentionTile {
     a.mov(RAX, from);
     for (int r = 0; r < ROWS; r++) {
       for (int v = 0; v < w; v++) {
-        a.vmovups(v == w - 1 ? zmm(0).zero(7) : zmm(0), RAX.at(64 * v));
+        a.vmovups(v == w - 1 ? zmm(0).zero(mask) : zmm(0), RAX.at(64 * v));
         a.vmovups(to.at(disp + 64 * (r * w + v)), zmm(0));
       }
       if (r == ROWS - 1) break;
@@ -158,8 +165,8 @@ final class AttentionTile {
     }
   }
 
-  /// Row r of scores whose first row is at `to`; RAX is three rows.
-  private static Mem row(Gpr to, int r) {
+  /// Row r < 4 of scores whose first row is at `to`; RAX is three rows.
+  static Mem row(Gpr to, int r) {
     return switch (r) {
       case 0 -> to.at(0);
       case 3 -> to.at(RAX, 1, 0);
@@ -242,7 +249,7 @@ final class AttentionTile {
       for (int i = 0; i < g.count; i++) {
         var v = g.sum(r, i);
         change.accept(v);
-        a.vmovups(RAX.at(64 * (g.first + i)), g.first + i == w - 1 ? v.keep(7) : v);
+        a.vmovups(RAX.at(64 * (g.first + i)), g.first + i == w - 1 ? v.keep(mask) : v);
       }
       if (r == ROWS - 1) break;
       a.add(RAX, pitch);
