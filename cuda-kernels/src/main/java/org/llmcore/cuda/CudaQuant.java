@@ -11,9 +11,10 @@ import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; on a uniform
-/// grid with bf16 activations up to 64 rows do so on tensor cores, once per 32. More rows, and the gradient, decode the whole matrix into scratch memory and take the ordinary product: with many rows its
-/// 2·rows flops per weight hide the bytes of the scratch.
+/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; on a
+/// uniform grid with bf16 activations products of up to 64 rows do so on tensor cores, once per 32. More rows, and the gradient,
+/// decode the whole matrix into scratch memory and take the ordinary product: with many rows its 2·rows flops per weight hide the
+/// bytes of the scratch.
 ///
 /// The scratch is bf16 where x is, so that the ordinary product takes its tensor-core path, else f32: then the weights are the
 /// very bits of `QuantMatrix.get`.
