@@ -65,7 +65,7 @@ final class AttentionBackwardCode {
     }
   }
 
-  /// f32 rows of one head, `pitch` elements apart.
+  /// Rows of one head, `pitch` elements apart.
   record Strided(long address, long pitch) {}
 
   /// Staged keys and values of a sequence, and gradients in progress: rows of `width` floats.

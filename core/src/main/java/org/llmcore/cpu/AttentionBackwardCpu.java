@@ -26,10 +26,7 @@ final class AttentionBackwardCpu {
       boolean pairs = AttentionPairsCode.takes(lanes, k.q(), k.k(), k.v(), k.o(), k.dout());
       workers.run(
           (starts.length - 1) * groups,
-          (task, s) -> {
-            if (pairs) pairs(k, starts[task / groups], starts[task / groups + 1], task % groups, s);
-            else emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, s);
-          });
+          (task, s) -> emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, pairs, s));
       return;
     }
     workers.run(
@@ -38,7 +35,8 @@ final class AttentionBackwardCpu {
   }
 
   /// One sequence and one key/value head through machine code.
-  private static void emitted(Attention.Backward k, int start, int end, int group, Scratch scratch) {
+  /// @param pairs whether in pairs of bf16
+  private static void emitted(Attention.Backward k, int start, int end, int group, boolean pairs, Scratch scratch) {
     int n = end - start;
     if (n == 0) return;
     int d = k.q().dim(2);
@@ -48,21 +46,29 @@ final class AttentionBackwardCpu {
     long row = (long) k.q().dim(1) * d;
     long keyRow = (long) k.k().dim(1) * d;
     long key = start * keyRow + (long) group * d;
+    long panels = pairs ? AttentionPairsCode.panelFloats(n, d) : AttentionCode.panelFloats(n, width);
+    long sums = (long) (n + 7 & -8) * width; // whole groups of eight keys
     var staged = new AttentionBackwardCode.Staged(
-        scratch.floats(AttentionCode.panelFloats(n, width)), scratch.floats(AttentionCode.panelFloats(n, width)),
-        scratch.floats((long) n * width), scratch.floats((long) n * width), scratch.floats((long) n * width));
-    AttentionCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
-    AttentionCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
-    AttentionCode.padded(staged.keys(), k.k(), key, keyRow, n, d);
-    RowCode.fill(staged.dk(), 0, (long) n * width);
-    RowCode.fill(staged.dv(), 0, (long) n * width);
-    boolean plain = k.q().dtype() == DType.F32 && k.dout().dtype() == DType.F32 && k.o().dtype() == DType.F32;
+        scratch.floats(panels), scratch.floats(panels), scratch.floats((long) (pairs ? (n + 1) / 2 : n) * width), scratch.floats(sums),
+        scratch.floats(sums));
+    if (pairs) {
+      AttentionPairsCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
+      AttentionPairsCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
+      AttentionPairsCode.rows(staged.keys(), k.k(), key, keyRow, n, d);
+    } else {
+      AttentionCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
+      AttentionCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
+      AttentionCode.padded(staged.keys(), k.k(), key, keyRow, n, d);
+    }
+    RowCode.fill(staged.dk(), 0, sums);
+    RowCode.fill(staged.dv(), 0, sums);
+    boolean plain = pairs || k.q().dtype() == DType.F32 && k.dout().dtype() == DType.F32 && k.o().dtype() == DType.F32;
     boolean direct = k.dq().wanted() && !k.dq().add() && k.dq().tensor().dtype() == DType.F32;
     long q = plain ? 0 : scratch.floats((long) n * width);
     long dout = plain ? 0 : scratch.floats((long) n * width);
     long o = plain ? 0 : scratch.floats((long) n * width);
     long dq = direct ? 0 : scratch.floats((long) n * width);
-    long work = scratch.floats(AttentionBackwardCode.scratchFloats(width, stride));
+    long work = scratch.floats(pairs ? AttentionPairsCode.scratchFloats(width, stride) : AttentionBackwardCode.scratchFloats(width, stride));
     for (int h = group * heads; h < (group + 1) * heads; h++) {
       long first = start * row + (long) h * d;
       if (plain) {
@@ -74,44 +80,12 @@ final class AttentionBackwardCpu {
         AttentionCode.padded(dout, k.dout(), first, row, n, d);
         AttentionCode.padded(o, k.o(), first, row, n, d);
       }
-      AttentionBackwardCode.backward(
-          new AttentionBackwardCode.Strided(q, plain ? row : width), dout, o,
-          new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width), staged, n,
-          k.causal(), k.scale(), RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
+      var to = new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width);
+      var from = new AttentionBackwardCode.Strided(q, plain ? row : width);
+      long lse = RowCode.at(k.lse(), (long) start * k.q().dim(1) + h);
+      if (pairs) AttentionPairsCode.backward(from, dout, o, to, staged, n, k.causal(), k.scale(), lse, k.q().dim(1), d, stride, work);
+      else AttentionBackwardCode.backward(from, dout, o, to, staged, n, k.causal(), k.scale(), lse, k.q().dim(1), d, stride, work);
       if (k.dq().wanted() && !direct) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
-    }
-    if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);
-    if (k.dv().wanted()) AttentionCode.spread(k.dv().tensor(), k.dv().add(), key, keyRow, staged.dv(), n, d);
-  }
-
-  /// The same in pairs of bf16.
-  private static void pairs(Attention.Backward k, int start, int end, int group, Scratch scratch) {
-    int n = end - start;
-    if (n == 0) return;
-    int d = k.q().dim(2);
-    int width = AttentionTiles.padded(d);
-    int stride = AttentionTiles.padded(n) + 16;
-    int heads = k.q().dim(1) / k.k().dim(1);
-    long row = (long) k.q().dim(1) * d;
-    long keyRow = (long) k.k().dim(1) * d;
-    long key = start * keyRow + (long) group * d;
-    long sums = (long) (n + 7 & -8) * width; // whole groups of eight keys
-    var staged = new AttentionBackwardCode.Staged(
-        scratch.floats(AttentionPairsCode.panelFloats(n, d)), scratch.floats(AttentionPairsCode.panelFloats(n, d)),
-        scratch.floats((long) (n + 1) / 2 * width), scratch.floats(sums), scratch.floats(sums));
-    AttentionPairsCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
-    AttentionPairsCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
-    AttentionPairsCode.rows(staged.keys(), k.k(), key, keyRow, n, d);
-    RowCode.fill(staged.dk(), 0, sums);
-    RowCode.fill(staged.dv(), 0, sums);
-    long dq = scratch.floats((long) n * width);
-    long work = scratch.floats(AttentionPairsCode.scratchFloats(width, stride));
-    for (int h = group * heads; h < (group + 1) * heads; h++) {
-      long first = start * row + (long) h * d;
-      AttentionPairsCode.backward(
-          RowCode.at(k.q(), first), RowCode.at(k.dout(), first), RowCode.at(k.o(), first), row, dq, staged, n, k.causal(), k.scale(),
-          RowCode.at(k.lse(), (long) start * k.q().dim(1) + h), k.q().dim(1), d, stride, work);
-      if (k.dq().wanted()) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
     }
     if (k.dk().wanted()) AttentionCode.spread(k.dk().tensor(), k.dk().add(), key, keyRow, staged.dk(), n, d);
     if (k.dv().wanted()) AttentionCode.spread(k.dv().tensor(), k.dv().add(), key, keyRow, staged.dv(), n, d);

@@ -1,6 +1,8 @@
 package org.llmcore.cpu;
 
 import org.llmcore.cpu.AttentionBackwardCode.Argument;
+import org.llmcore.cpu.AttentionBackwardCode.Staged;
+import org.llmcore.cpu.AttentionBackwardCode.Strided;
 import org.llmcore.cpu.code.Assembler;
 import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
@@ -66,13 +68,12 @@ final class AttentionPairsCode {
     return Argument.FLOATS + (long) (2 * ROWS + 2 * PAIRS) * stride + 32L * (ROWS * words(w) + PAIRS * w);
   }
 
-  /// @param q, dout, o bf16, rows `pitch` elements apart
-  /// @param dq f32 rows of `padded(d)`
+  /// @param q, dout, o bf16, of one pitch
+  /// @param dq f32 rows
   /// @param s `panels` of keys and values, `rows` of keys, and sums in progress: f32 rows for a multiple of eight keys
   /// @param lse f32, one of every `lsePitch`
   static void backward(
-      long q, long dout, long o, long pitch, long dq, AttentionBackwardCode.Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d,
-      int stride, long scratch) {
+      Strided q, long dout, long o, Strided dq, Staged s, int n, boolean causal, float scale, long lse, int lsePitch, int d, int stride, long scratch) {
     int width = AttentionTiles.padded(d);
     long p = scratch + 4L * Argument.FLOATS;
     long ds = p + 4L * ROWS * stride;
@@ -80,7 +81,7 @@ final class AttentionPairsCode {
     long dsPairs = pPairs + 4L * PAIRS * stride;
     long tiles = dsPairs + 4L * PAIRS * stride;
     Argument.put(
-        scratch, q, dout, o, 2 * pitch, dq, 4L * width, s.keyPanels(), s.valuePanels(), s.keys(), s.dk(), s.dv(), 4L * stride, n, causal ? 1 : n,
+        scratch, q.address(), dout, o, 2 * q.pitch(), dq.address(), 4 * dq.pitch(), s.keyPanels(), s.valuePanels(), s.keys(), s.dk(), s.dv(), 4L * stride, n, causal ? 1 : n,
         causal ? 1 : 0, Float.floatToRawIntBits(scale), lse, 4L * lsePitch, d, p, ds, tiles, 0, pPairs, dsPairs);
     BACKWARD.get(width / 16).run(scratch);
   }
