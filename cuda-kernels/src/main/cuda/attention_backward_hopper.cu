@@ -18,7 +18,8 @@
 //          waited for at the end of a tile: one tile behind, ptxas has too few registers and serialises all products.
 //
 // 4 sequences of 2048, 32 heads of 128, causal: 481 GFLOP, and 3 % on the diagonal for nothing. On an H100 353 µs (queries, tensor cores busy 64 % of
-// the time) and 522 µs (keys, 56 %): what is left is a warpgroup waiting for its own products. exp2 takes 256 cycles of a tile's 1024 (keys) or 768 (queries) cycles of tensor cores, on another unit. A stage is 32 KiB for 8.4 MFLOP (keys).
+// the time) and 522 µs (keys, 56 %). exp2 takes 256 cycles of a tile's 1024 (keys) or 768 (queries) cycles of tensor cores, on another unit. A stage
+// is 32 KiB for 8.4 MFLOP (keys).
 //
 // Rows past the end of a sequence belong to a neighbour: as a right operand they are overwritten by zeros, and P and dS are masked.
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)

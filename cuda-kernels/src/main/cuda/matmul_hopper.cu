@@ -8,7 +8,7 @@
 // instructions behind the loads of the next, while the ring already fills for the next tile. A stage goes back to the
 // producer when the group after it has been issued. Results leave through patches of 16x32 floats (20 KiB in all).
 //
-// 2MNK FLOPs; a stage is 4.2 MFLOP for 48 KiB: 85 FLOPs a byte from L2. A tile of 128x256x4096
+// 2MNK FLOPs; a stage is 4.2 MFLOP for 48 KiB: 85 FLOPs a byte from L2. By arithmetic a tile of 128x256x4096
 // is 64·1024 cycles of a multiprocessor's tensor cores; its epilogue writes 64 KiB, about 1500 cycles, so 2 % are lost there
 // and some 5 % to the last wave. On an H100 tensor cores are busy 86 % of the time at the clock its power allows. Clusters of two blocks that share b
 // by multicast copies gave nothing there (LAB.md).

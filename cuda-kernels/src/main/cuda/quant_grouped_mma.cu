@@ -8,9 +8,9 @@
 // |-------------------------------------|----------------------------------|-------------------------------------------------------------------------|
 // | llm_quant_grouped_mma_<bits>_<rows> | (⌈N/16⌉, ⌈rows/32⌉), 256 threads | codes, scales and zeros once per 32 rows; x once per 16 outputs, from L2 |
 //
-// A block takes 8, 16 or 32 rows. A code less its zero is an integer of at most 256, exact in bf16, so the products are exact and a group's scale is applied
-// once to its sum in f32: 1.5 instructions to decode a weight (2.5 of 8 bits) for all rows, where decoding into f32 and multiplying there took 19 for
-// one row (measured: 56 µs for 11008x4096 in 4 bits on an H100, 8 µs being what its bytes take).
+// A block takes 8, 16 or 32 rows. A code less its zero is an integer of at most 256, exact in bf16, so the products are exact and a group's scale is
+// applied once to its sum in f32. By counting, 1.5 instructions decode a weight (2.5 of 8 bits) for all rows; where one row decoded into f32 and
+// multiplied there, all of it took 20 a weight (Nsight) and 56 µs for 11008x4096 in 4 bits on an H100, whose bytes take 9.
 //
 // k is split into slabs of 128 columns, slab i to warp i mod 8, and the warps' sums are combined as a tree: a row's bits depend neither on the
 // number of rows nor on its neighbours. A lane holds 32 columns of a slab in two of the rows of a piece, 16 bytes of 4-bit codes
@@ -26,7 +26,7 @@ template <int BITS> struct Slab {
   float zero;
 };
 
-// The lane's 16 columns 32·q + 16·half … of slab `slab` lie in the bytes of a piece, under a shift; of three bits the third in another piece.
+// The lane's 16 columns 32·q + 16·half … of a slab lie in the bytes of a piece, under a shift; of three bits the third in another piece.
 template <int BITS> __device__ __forceinline__ int shift_of(int q, int half) { return BITS == 8 ? 0 : BITS == 4 ? 4 * half : (2 * q + half) % 4 * 2; }
 
 // Word t of 4 codes as two pairs of bf16, each less the zero. `less` is 128 + zero twice.

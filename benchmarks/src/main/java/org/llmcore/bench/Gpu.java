@@ -29,6 +29,7 @@ import org.llmcore.op.MatMul;
 /// SIZE is toy, 1b or 7b; TEXT keeps the kernels whose name holds it. Without a GPU it says why in one sentence and ends with code 3.
 public final class Gpu {
   private static final int NO_GPU = 3;
+  private static final String SOME = "kernels=";
   private static final double WARM_UP = 50_000; // microseconds
   private static final double TURN = 2_000; // microseconds
   private static final int MOST_IN_A_TURN = 100;
@@ -37,7 +38,6 @@ public final class Gpu {
   private final Device device;
   private final GpuClock clock;
   private long end;
-  private boolean warmed;
   private final Consumer<String> out;
 
   private Gpu(GpuSize size, Device device, GpuClock clock, Consumer<String> out) {
@@ -69,10 +69,9 @@ public final class Gpu {
     }
   }
 
-  private void section(String section) {
-    var name = section.replaceFirst("=.*", "");
+  private void section(String name) {
     switch (name) {
-      case "kernels" -> kernels(section.substring(section.indexOf('=') + 1));
+      case "kernels" -> kernels("");
       case "training" -> model(m -> {
         try (var step = m.training()) {
           report("training", "LoRA r 8 step, " + size.batch() + " x " + size.length(), step::run, size.tokens(), "tokens_per_second");
@@ -91,7 +90,10 @@ public final class Gpu {
           }
         }
       });
-      default -> throw new InvalidInput("section '" + name + "'", "expected kernels, training, prefill or decode");
+      default -> {
+        if (!name.startsWith(SOME)) throw new InvalidInput("section '" + name + "'", "expected kernels, kernels=TEXT, training, prefill or decode");
+        kernels(name.substring(SOME.length()));
+      }
     }
   }
 
@@ -106,9 +108,9 @@ public final class Gpu {
     }
   }
 
-  /// @param only keeps the cases whose name holds it; the section's own name keeps all
-  private void kernels(String only) {
-    var cases = GpuCase.of(size).stream().filter(c -> only.equals("kernels") || c.name().contains(only)).toList();
+  /// @param text keeps the cases whose name holds it
+  private void kernels(String text) {
+    var cases = GpuCase.of(size).stream().filter(c -> c.name().contains(text)).toList();
     var blas = vendor();
     for (int i = 0; i < cases.size() && !over(); i++) {
       var c = cases.get(i);
@@ -198,12 +200,10 @@ public final class Gpu {
   /// again and again for two milliseconds between two events, so that the host's part of a launch hides behind the kernels.
   private List<Double> medians(List<Runnable> works, double budget) {
     boolean toy = size.name().equals("toy");
-    double first = warmed ? 1 : 10; // an idle GPU needs longer for its first case
-    warmed = true;
     double warm = 0;
     do {
       for (var w : works) warm += clock.micros(w);
-    } while (warm < Math.min(toy ? 0 : first * WARM_UP, budget / 4));
+    } while (warm < Math.min(toy ? 0 : WARM_UP, budget / 4));
     double round = 0;
     var times = new int[works.size()];
     for (int w = 0; w < times.length; w++) {

@@ -47,8 +47,10 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     this(name, flops, bytes, 1, kernel);
   }
 
+  /// The same with so many copies that the cache does not hold them all; toys, of which that would be more than 64, stay as they are.
   private GpuCase outOfCache() {
-    return new GpuCase(name, flops, bytes, bytes < OUT_OF_CACHE / 64 ? 1 : (int) Math.ceil(OUT_OF_CACHE / bytes), kernel);
+    double enough = Math.ceil(OUT_OF_CACHE / bytes);
+    return enough > 64 ? this : new GpuCase(name, flops, bytes, (int) enough, kernel);
   }
 
   /// The kernels, each on memory of its own.

@@ -23,7 +23,7 @@ final class AttentionBackwardCpu {
     int groups = k.k().dim(1);
     if (lanes.emitted() && AttentionCode.takes(k.q(), k.k(), k.v()) && RowCode.reads(k.o(), k.dout())
         && RowCode.reads(k.dq(), k.dk(), k.dv())) {
-      boolean pairs = AttentionPairsCode.takes(lanes, k.q(), k.k(), k.v(), k.o(), k.dout());
+      boolean pairs = AttentionBackwardPairsCode.takes(lanes, k.q(), k.k(), k.v(), k.o(), k.dout());
       workers.run(
           (starts.length - 1) * groups,
           (task, s) -> emitted(k, starts[task / groups], starts[task / groups + 1], task % groups, pairs, s));
@@ -46,15 +46,15 @@ final class AttentionBackwardCpu {
     long row = (long) k.q().dim(1) * d;
     long keyRow = (long) k.k().dim(1) * d;
     long key = start * keyRow + (long) group * d;
-    long panels = pairs ? AttentionPairsCode.panelFloats(n, d) : AttentionCode.panelFloats(n, width);
+    long panels = pairs ? AttentionBackwardPairsCode.panelFloats(n, d) : AttentionCode.panelFloats(n, width);
     long sums = (long) (n + 7 & -8) * width; // whole groups of eight keys
     var staged = new AttentionBackwardCode.Staged(
         scratch.floats(panels), scratch.floats(panels), scratch.floats((long) (pairs ? (n + 1) / 2 : n) * width), scratch.floats(sums),
         scratch.floats(sums));
     if (pairs) {
-      AttentionPairsCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
-      AttentionPairsCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
-      AttentionPairsCode.rows(staged.keys(), k.k(), key, keyRow, n, d);
+      AttentionBackwardPairsCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
+      AttentionBackwardPairsCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
+      AttentionBackwardPairsCode.rows(staged.keys(), k.k(), key, keyRow, n, d);
     } else {
       AttentionCode.panels(staged.keyPanels(), k.k(), key, keyRow, n, d);
       AttentionCode.panels(staged.valuePanels(), k.v(), key, keyRow, n, d);
@@ -68,7 +68,7 @@ final class AttentionBackwardCpu {
     long dout = plain ? 0 : scratch.floats((long) n * width);
     long o = plain ? 0 : scratch.floats((long) n * width);
     long dq = direct ? 0 : scratch.floats((long) n * width);
-    long work = scratch.floats(pairs ? AttentionPairsCode.scratchFloats(width, stride) : AttentionBackwardCode.scratchFloats(width, stride));
+    long work = scratch.floats(pairs ? AttentionBackwardPairsCode.scratchFloats(width, stride) : AttentionBackwardCode.scratchFloats(width, stride));
     for (int h = group * heads; h < (group + 1) * heads; h++) {
       long first = start * row + (long) h * d;
       if (plain) {
@@ -83,7 +83,7 @@ final class AttentionBackwardCpu {
       var to = new AttentionBackwardCode.Strided(direct ? RowCode.at(k.dq().tensor(), first) : dq, direct ? row : width);
       var from = new AttentionBackwardCode.Strided(q, plain ? row : width);
       long lse = RowCode.at(k.lse(), (long) start * k.q().dim(1) + h);
-      if (pairs) AttentionPairsCode.backward(from, dout, o, to, staged, n, k.causal(), k.scale(), lse, k.q().dim(1), d, stride, work);
+      if (pairs) AttentionBackwardPairsCode.backward(from, dout, o, to, staged, n, k.causal(), k.scale(), lse, k.q().dim(1), d, stride, work);
       else AttentionBackwardCode.backward(from, dout, o, to, staged, n, k.causal(), k.scale(), lse, k.q().dim(1), d, stride, work);
       if (k.dq().wanted() && !direct) AttentionCode.spread(k.dq().tensor(), k.dq().add(), first, row, dq, n, d);
     }

@@ -21,6 +21,7 @@ import org.llmcore.tensor.Tensor;
 final class CudaQuant {
   private static final int MOST_ROWS = 16;
   private static final int MOST_ROWS_MMA = 64; // of those on tensor cores
+  private static final int MMA_THREADS = 256;
   private static final int SLAB = 128; // columns of a step there, which share a scale
   private static final int TILE_ROWS = 4; // ROWS of the _rows kernels
   private static final int THREADS = 128;
@@ -59,8 +60,10 @@ final class CudaQuant {
   private static void tensorCores(Launch l, QuantMatMul.Product k, Grouped w) {
     int rows = k.x().rows();
     int tile = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
-    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile).grid((w.outputs() + OUTPUTS - 1) / OUTPUTS, (rows + tile - 1) / tile, 1)
-        .threads(256).shared(16 * tile * OUTPUTS).sink(k.y()).pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
+    int sums = 4 * 4 * tile * OUTPUTS; // bytes: of half of the eight warps at a time
+    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile)
+        .grid((w.outputs() + OUTPUTS - 1) / OUTPUTS, (rows + tile - 1) / tile, 1).threads(MMA_THREADS).shared(sums).sink(k.y())
+        .pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
         .i32(w.codes().columns());
     size(l, rows, w).run();
   }

@@ -129,7 +129,8 @@ class CudaQuantTest {
     host.launched();
     host.shuffle(++runs);
     var found = grid.on(cuda, grid.rows());
-    assertThat(host.launched()).satisfies(k -> assertThat(k.isEmpty() || k.stream().anyMatch(n -> n.startsWith("llm_quant_grouped_mma_"))).isTrue());
+    var ran = host.launched();
+    if (!ran.isEmpty()) assertThat(ran).anyMatch(k -> k.startsWith("llm_quant_grouped_mma_")); // a GPU does not tell
     double largest = 0;
     for (float e : expected) largest = Math.max(largest, Math.abs(e));
     for (int i = 0; i < expected.length; i++) {

@@ -29,12 +29,12 @@ import static org.llmcore.cpu.code.Vec.zmm;
 ///
 /// Sums are f32; p and ds are rounded to bf16 before they are multiplied, as on a GPU's tensor cores. Keys that a row of the tile does not see
 /// have a p and a ds of 0.
-final class AttentionPairsCode {
+final class AttentionBackwardPairsCode {
   private static final int PAIRS = ROWS / 2;
-  private static final Routines BACKWARD = new Routines(AttentionCode.WIDEST + 1, AttentionPairsCode::backward);
+  private static final Routines BACKWARD = new Routines(AttentionCode.WIDEST + 1, AttentionBackwardPairsCode::backward);
   private static final Routines PAIRED = new Routines(1, _ -> paired());
 
-  private AttentionPairsCode() {}
+  private AttentionBackwardPairsCode() {}
 
   static boolean takes(Lanes lanes, Tensor... tensors) {
     boolean takes = lanes.pairs() && tensors[0].columns() % 2 == 0;
