@@ -274,8 +274,6 @@ class ConversionTest {
     refused(() -> run(made, "a.bin", "f16"), "llama2.c checkpoints hold f32");
     refused(() -> run(made, "a.gguf", "q5_k"), "expected one of f32, bf16, f16, q8_0, q4_0, q4_k");
     refused(() -> run(made, "made", ""), "exists");
-    refused(() -> Conversion.of(data("stories260k/stories260K.bin"), folder.resolve("x")).run(device, Conversion.Listener.NONE),
-        "carries no tokenizer");
     Files.writeString(made.resolve("config.json"), Files.readString(made.resolve("config.json")).replace("10000.0", "500000.0"));
     refused(() -> run(made, "a.bin", ""), "rope_theta 500000.0");
     refused(() -> run(folder.resolve("nowhere"), "a.gguf", ""), "there is no model");
@@ -284,15 +282,22 @@ class ConversionTest {
     assertThat(folder.resolve("a-tokenizer.bin")).doesNotExist();
   }
 
+  @Test
+  void aLlama2cFileWithoutItsTokenizerIsRefused() {
+    var file = data("stories260k/stories260K.bin");
+    refused(() -> Conversion.of(file, folder.resolve("x")).run(device, Conversion.Listener.NONE), "carries no tokenizer");
+  }
+
   private static void refused(org.assertj.core.api.ThrowableAssert.ThrowingCallable call, String words) {
     assertThatThrownBy(call).isInstanceOf(InvalidInput.class).hasMessageContaining(words);
   }
 
   @Test
   void whoStopsHalfwayLeavesNothing() throws IOException {
+    var stories = data("stories260k/hf");
     for (var to : new String[] {"a", "a.gguf", "a.bin"}) {
       for (var phase : new String[] {"writing", "checking"}) {
-        assertThatThrownBy(() -> conversion(data("stories260k/hf"), to, "").run(device, (what, done, all) -> {
+        assertThatThrownBy(() -> conversion(stories, to, "").run(device, (what, done, all) -> {
           if (what.equals(phase) && done > all / 2) throw new IllegalStateException("enough");
         })).hasMessage("enough");
         assertThatThrownBy(() -> conversion(data("stories260k/hf"), to, "").run(device, (what, done, all) -> {
