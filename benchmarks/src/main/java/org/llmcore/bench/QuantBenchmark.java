@@ -69,6 +69,10 @@ public class QuantBenchmark {
   @Param({"1", "128"})
   public int rows;
 
+  /// What rows of x and y are held in.
+  @Param({"F32", "BF16"})
+  public DType x;
+
   private CpuDevice device;
   private Region region;
   private Kernel forward;
@@ -81,19 +85,20 @@ public class QuantBenchmark {
     region = Region.growing("benchmark");
     var random = new Random(1);
     var weights = weights(random);
-    var x = region.carve(DType.F32, Shape.of(rows, N));
-    for (long i = 0; i < x.elements(); i++) x.segment().setAtIndex(java.lang.foreign.ValueLayout.JAVA_FLOAT, i, (float) random.nextGaussian());
-    var y = region.carve(DType.F32, Shape.of(rows, N));
+    var values = new float[rows * N];
+    for (int i = 0; i < values.length; i++) values[i] = (float) random.nextGaussian();
+    var left = region.carve(x, Shape.of(rows, N)).set(values);
+    var y = region.carve(x, Shape.of(rows, N));
     if (form == Form.F32 || form == Form.BF16) {
       var w = region.carve(form == Form.F32 ? DType.F32 : DType.BF16, Shape.of(N, N)).set(weights);
-      forward = new MatMul.Product(Sink.write(y), x, w, false, true, 1);
-      backward = new MatMul.Product(Sink.write(y), x, w, false, false, 1);
+      forward = new MatMul.Product(Sink.write(y), left, w, false, true, 1);
+      backward = new MatMul.Product(Sink.write(y), left, w, false, false, 1);
       int8 = forward; // dense weights have no other
     } else {
       var w = matrix(form, weights, device, region);
-      forward = new QuantMatMul.Product(Sink.write(y), x, w, true);
-      backward = new QuantMatMul.Product(Sink.write(y), x, w, false);
-      int8 = new QuantMatMul.Int8Product(Sink.write(y), x, w);
+      forward = new QuantMatMul.Product(Sink.write(y), left, w, true);
+      backward = new QuantMatMul.Product(Sink.write(y), left, w, false);
+      int8 = new QuantMatMul.Int8Product(Sink.write(y), left, w);
     }
   }
 

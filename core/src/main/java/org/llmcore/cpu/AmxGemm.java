@@ -11,8 +11,8 @@ import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.cpu.code.MachineCode;
 import org.llmcore.tensor.DType;
 
-/// Products of bf16 operands on AMX tiles (`AmxTiles`): `y = x·Wᵀ` and `dx = dy·W` where both are bf16. An f32 operand is never
-/// rounded: such products, and those of a transposed a (`dW`, whose sum over tokens keeps rule 2 of `Kernel`), take `Avx512Gemm`.
+/// Products of bf16 operands on AMX tiles (`AmxTiles`): `y = x·Wᵀ` and `dx = dy·W` where both are bf16, or W is in few bits and rounded
+/// to bf16 as it is packed. An f32 operand is never rounded: such products, and those of a transposed a (`dW`, whose sum over tokens keeps rule 2 of `Kernel`), take `Avx512Gemm`.
 ///
 /// a is packed once by all workers. A block is up to 128 columns of y; its panels of b are packed by the worker that computes it, stay
 /// in a second-level cache, and meet 128 rows of a at a time. Blocks are cut by shape, and an element's sum does not depend on its
@@ -32,7 +32,7 @@ final class AmxGemm {
   private final Workers workers;
   private final Gemm c;
   private final Scratch shared;
-  private final long b;
+  private final RightRows rows; // of b
   private final int m;
   private final int n;
   private final int k;
@@ -43,7 +43,7 @@ final class AmxGemm {
     this.workers = workers;
     this.c = c;
     this.shared = shared;
-    b = ((Right.Dense) c.b()).t().address();
+    rows = new RightRows(lanes, c, DType.BF16);
     m = c.m();
     n = c.n();
     k = c.k();
@@ -52,8 +52,8 @@ final class AmxGemm {
 
   /// Whether tiles compute this product. Rows of bᵀ are turned by pairs of terms, so their length must be even.
   static boolean takes(Lanes lanes, Gemm c) {
-    return lanes.tiles() && !c.ta() && c.k() > 0 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d
-        && d.t().dtype() == DType.BF16 && !(c.tb() && c.k() % 2 != 0);
+    return lanes.tiles() && !c.ta() && c.k() > 0 && c.a().dtype() == DType.BF16
+        && !(c.b() instanceof Right.Dense d && d.t().dtype() != DType.BF16) && !(c.tb() && c.k() % 2 != 0);
   }
 
   static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
@@ -94,7 +94,7 @@ final class AmxGemm {
     long bytes = (long) steps * AmxTiles.STEP;
     int panels = (block.columns() + PANEL - 1) / PANEL;
     long right = scratch.floats(panels * bytes / 4);
-    for (int p = 0; p < 2 * panels; p++) right(block, 16 * p, right + p / 2 * bytes + p % 2 * (AmxTiles.STEP / 2), scratch);
+    right(block, right, scratch);
     long at = scratch.floats(AmxTiles.JOB / 4);
     int last = block.columns() - (panels - 1) * PANEL;
     var job = Job.ofBytes(AmxTiles.JOB);
@@ -121,36 +121,46 @@ final class AmxGemm {
     }
   }
 
-  /// Half a panel of b: columns [column, column+16) of the block.
-  private void right(Block block, int column, long to, Scratch scratch) {
-    int width = Math.clamp(block.columns() - column, 0, 16);
-    if (width < 16 || k % AmxTiles.TERMS != 0) {
-      for (int s = width == 0 ? 0 : steps - 1; s < steps; s++) clear(to + (long) s * AmxTiles.STEP, AmxTiles.STEP / 2);
+  /// The panels of b of a block, by halves of 16 columns.
+  private void right(Block block, long to, Scratch scratch) {
+    long bytes = (long) steps * AmxTiles.STEP;
+    var turned = turned();
+    var lines = Job.ofBytes(AmxPacks.JOB);
+    var reader = c.tb() ? rows.reader(16, k, scratch) : rows.reader(k + 3 & -4, block.columns(), scratch);
+    if (!c.tb()) reader.set(lines, (long) block.batch() * k, k, block.column(), block.columns());
+    lines.set(AmxPacks.M, k);
+    long at = scratch.floats(GemmPacks.JOB / 4);
+    for (int column = 0; column < (block.columns() + PANEL - 1) / PANEL * PANEL; column += 16) {
+      int width = Math.clamp(block.columns() - column, 0, 16);
+      long half = to + column / PANEL * bytes + column % PANEL / 16 * (AmxTiles.STEP / 2);
+      if (width < 16 || k % AmxTiles.TERMS != 0) {
+        for (int s = width == 0 ? 0 : steps - 1; s < steps; s++) clear(half + (long) s * AmxTiles.STEP, AmxTiles.STEP / 2);
+      }
+      if (width == 0) return;
+      if (c.tb()) {
+        reader.set(turned, (long) block.batch() * n + block.column() + column, width, 0, k);
+        turned.set(GemmPacks.TO, half);
+        turned.set(GemmPacks.M, width);
+        GemmCode.packs(DType.F32).turned(turned.at(at), width < 16);
+      } else {
+        lines.set(AmxPacks.TO, half);
+        lines.set(AmxPacks.MASK, (1 << width) - 1);
+        GemmCode.call(PAIRS, lines.at(at));
+        lines.add(AmxPacks.FROM, 2 * 16);
+      }
     }
-    if (width == 0) return;
-    int first = block.column() + column;
-    if (!c.tb()) {
-      var job = Job.ofBytes(AmxPacks.JOB);
-      job.set(AmxPacks.FROM, b + 2 * ((long) block.batch() * k * n + first));
-      job.set(AmxPacks.FROM_PITCH, 2L * n);
-      job.set(AmxPacks.TO, to);
-      job.set(AmxPacks.M, k);
-      job.set(AmxPacks.MASK, (1 << width) - 1);
-      GemmCode.call(PAIRS, job.at(scratch.floats(AmxPacks.JOB / 4)));
-      return;
-    }
+  }
+
+  /// What packing pairs of terms of 16 rows of bᵀ needs whichever they are.
+  private Job turned() {
     int pairs = k / 2;
     var job = Job.ofBytes(GemmPacks.JOB);
-    job.set(GemmPacks.FROM, b + 2 * ((long) block.batch() * n + first) * k);
-    job.set(GemmPacks.FROM_PITCH, 2L * k);
-    job.set(GemmPacks.TO, to);
     job.set(GemmPacks.COUNT, pairs / 16);
     job.set(GemmPacks.REST, pairs % 16);
     job.set(GemmPacks.REST_MASK, (1 << pairs % 16) - 1);
     job.set(GemmPacks.STEP, AmxTiles.STEP);
-    job.set(GemmPacks.M, width);
     for (int t = 0; t < 16; t++) job.set(GemmPacks.OFFSETS + 8 * t, 64L * t);
-    GemmCode.packs(DType.F32).turned(job.at(scratch.floats(GemmPacks.JOB / 4)), width < 16);
+    return job;
   }
 
   private void clear(long address, long bytes) {

@@ -15,8 +15,9 @@ import org.llmcore.tensor.Memory;
 /// | b       | packed once            | if several blocks above each other want it and it is small                                 |
 /// | b       | packed by each block   | else                                                                                      |
 ///
-/// Two bf16 matrices may be multiplied without becoming f32 (`pairs`): then a term, in this class, is a pair of terms, as wide as an
-/// f32, and both orders are over pairs (`GemmTiles`). What rule 2 says of splits of a sum holds for those into even numbers of terms.
+/// Two bf16 matrices may be multiplied without becoming f32 (`pairs`), and a b in few bits may become bf16 for it: then a term, in
+/// this class, is a pair of terms, as wide as an f32, and both orders are over pairs (`GemmTiles`). What rule 2 says of splits of a sum
+/// holds for those into even numbers of terms.
 ///
 /// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
 /// of a in the first; between cuts it rests in y, which is exact: if y is not f32, in scratch. A bf16 y of one cut needs none.
@@ -30,7 +31,7 @@ final class Avx512Gemm {
   private static final int DIRECT = 768; // terms of a tree with which six rows and a leaf of b stay in a first-level cache
   private static final long MOST_A = 8L << 20; // floats of packed a: 32 MB
   private static final long MOST_B = 4L << 20;
-  private static final int STAGED = 16; // rows of b that are decoded together
+  private static final int STAGED = 16; // rows of b that are turned, or decoded, together
   private static final long TERM = 4L * GemmTiles.PITCH; // bytes of a term of a packed group
 
   private static final long PAIRS = pairs();
@@ -51,6 +52,7 @@ final class Avx512Gemm {
   private final int[] first; // terms before leaf t
   private final Job tiles; // what all blocks' jobs share
   private final Job terms; // the same for packing sixteens of terms of a
+  private final RightRows rows; // of b
   private long left; // packed a
   private long right; // packed b, 0 if blocks pack their own
 
@@ -71,6 +73,7 @@ final class Avx512Gemm {
     leaves = tree ? GemmTiles.leaves(pairs) : 1;
     first = new int[leaves + 1];
     for (int t = 0; t < leaves; t++) first[t + 1] = first[t] + k / leaves + (partial(t) < k % leaves ? 1 : 0);
+    rows = new RightRows(lanes, c, pairs ? DType.BF16 : DType.F32);
     tiles = tiles();
     terms = terms(k, TERM);
   }
@@ -85,10 +88,10 @@ final class Avx512Gemm {
     new Avx512Gemm(lanes, workers, c, shared, true).run();
   }
 
-  /// Whether this is a product of two bf16 matrices whose terms come in pairs: where they lie side by side in both, in fours of pairs; in
-  /// one, in pairs.
+  /// Whether this is a product of two matrices in bf16, or of one with few bits, whose terms come in pairs: where they lie side by side
+  /// in both, in fours of pairs; in one, in pairs.
   static boolean takesPairs(Gemm c) {
-    return c.k() > 0 && c.a().dtype() == DType.BF16 && c.b() instanceof Right.Dense d && d.t().dtype() == DType.BF16
+    return c.k() > 0 && c.a().dtype() == DType.BF16 && !(c.b() instanceof Right.Dense d && d.t().dtype() != DType.BF16)
         && (c.ta() ? c.alpha() == 1 && (!c.tb() || c.k() % 2 == 0) : c.tb() ? c.k() % 8 == 0 : c.alpha() == 1 && c.k() % 2 == 0);
   }
 
@@ -299,72 +302,43 @@ final class Avx512Gemm {
   /// Panels of columns [column, column+columns) and terms [from, from+terms).
   private void pack(int batch, int column, int columns, int from, int terms, long to, Scratch scratch) {
     long at = scratch.floats(GemmPacks.JOB / 4);
+    var reader = rows.reader(STAGED, c.tb() ? elements(terms) : COLUMNS, scratch);
     for (int col = 0; col < columns; col += COLUMNS) {
       int width = Math.min(COLUMNS, columns - col);
       long panel = to + 4L * col * terms;
-      if (c.tb()) turned(at, batch, column + col, width, from, terms, panel, scratch);
-      else if (pairs) linePairs(at, batch, column + col, width, from, terms, panel);
-      else lines(at, batch, column + col, width, from, terms, panel, scratch);
+      if (c.tb()) turned(at, reader, (long) batch * n + column + col, width, from, terms, panel);
+      else lines(at, reader, batch, column + col, width, from, terms, panel);
     }
   }
 
-  private void turned(long at, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
+  private void turned(long at, RightRows.Reader reader, long row, int width, int from, int terms, long panel) {
     var job = terms(terms, 64L * vectors(width));
-    long staging = c.b() instanceof Right.Dense ? 0 : scratch.floats((long) STAGED * terms);
-    for (int v = 0; v < width; v += 16) {
-      int rows = Math.min(16, width - v);
-      long row = ((long) batch * n + column + v) * k + from;
+    for (int v = 0; v < width; v += STAGED) {
+      int count = Math.min(STAGED, width - v);
       job.set(GemmPacks.TO, panel + 4L * v);
-      job.set(GemmPacks.M, rows);
-      var packs = GemmCode.packs(source(job, row, k, rows, terms, staging));
-      packs.turned(job.at(at), rows < 16);
+      job.set(GemmPacks.M, count);
+      var dtype = reader.set(job, row + v, count, elements(from), elements(terms));
+      GemmCode.packs(pairs ? DType.F32 : dtype).turned(job.at(at), count < STAGED); // a pair is moved as if it were an f32
     }
   }
 
-  private void lines(long at, int batch, int column, int width, int from, int terms, long panel, Scratch scratch) {
-    boolean dense = c.b() instanceof Right.Dense;
-    long staging = dense ? 0 : scratch.floats((long) STAGED * COLUMNS);
-    int step = dense ? terms : STAGED;
+  private void lines(long at, RightRows.Reader reader, int batch, int column, int width, int from, int terms, long panel) {
+    int step = rows.inPlace() ? terms : STAGED / elements(1);
     var job = Job.ofBytes(GemmPacks.JOB);
     job.set(GemmPacks.REST_MASK, mask(width));
     for (int i = 0; i < terms; i += step) {
-      int count = Math.min(step, terms - i);
-      long row = ((long) batch * k + from + i) * n + column;
+      int first = elements(from + i);
+      int count = Math.min(elements(Math.min(step, terms - i)), c.k() - first);
       job.set(GemmPacks.TO, panel + 64L * vectors(width) * i);
       job.set(GemmPacks.COUNT, count);
-      var packs = GemmCode.packs(source(job, row, n, count, width, staging));
+      var dtype = reader.set(job, (long) batch * c.k() + first, count, column, width);
+      var packs = pairs ? GemmCode.pairs() : GemmCode.packs(dtype);
       packs.lines(job.at(at), vectors(width));
     }
   }
 
-  private void linePairs(long at, int batch, int column, int width, int from, int terms, long panel) {
-    var b = ((Right.Dense) c.b()).t();
-    var job = Job.ofBytes(GemmPacks.JOB);
-    job.set(GemmPacks.REST_MASK, mask(width));
-    job.set(GemmPacks.FROM, b.address() + 2 * (((long) batch * c.k() + 2L * from) * n + column));
-    job.set(GemmPacks.FROM_PITCH, 2L * n);
-    job.set(GemmPacks.TO, panel);
-    job.set(GemmPacks.COUNT, Math.min(2 * terms, c.k() - 2 * from));
-    GemmCode.pairs().lines(job.at(at), vectors(width));
-  }
-
-  /// Sets where rows of b are read: `rows` of `length` elements from element `first` on, `pitch` apart. What is not a tensor is
-  /// decoded to f32 staging.
-  private DType source(Job job, long first, long pitch, int rows, int length, long staging) {
-    if (c.b() instanceof Right.Dense d) {
-      var dtype = pairs ? DType.F32 : d.t().dtype(); // a pair is moved as if it were one
-      job.set(GemmPacks.FROM, d.t().address() + dtype.bytes() * first);
-      job.set(GemmPacks.FROM_PITCH, dtype.bytes() * pitch);
-      return dtype;
-    }
-    for (int r = 0; r < rows; r++) {
-      long at = staging + 4L * r * length;
-      long read = c.b().read(lanes, first + r * pitch, length, at);
-      if (read != at) Rows.copy(lanes, at, read, length);
-    }
-    job.set(GemmPacks.FROM, staging);
-    job.set(GemmPacks.FROM_PITCH, 4L * length);
-    return DType.F32;
+  private int elements(int terms) {
+    return pairs ? 2 * terms : terms;
   }
 
   private static long pairs() {

@@ -24,6 +24,10 @@ record Job(long[] fields) {
     fields[offset / 8] = value;
   }
 
+  void add(int offset, long value) {
+    fields[offset / 8] += value;
+  }
+
   /// Copies the fields to an address, and returns it.
   long at(long address) {
     MemorySegment.copy(fields, 0, Memory.ALL, LONG, address, fields.length);

@@ -15,7 +15,8 @@ import org.llmcore.tensor.Tensor;
 ///
 /// Where machine code of ours runs, `Avx512Gemm` takes the place of `TreeGemm` and `ChainGemm`, and `StreamGemm` that of `DotGemm`, also
 /// where b has few rows (`ThinGemm`). Two bf16 operands are multiplied in the processor's order of sums where it has instructions for
-/// that: by `AmxGemm`, or in pairs by the others. Which order it is never depends on the number of rows.
+/// that: by `AmxGemm`, or in pairs by the others; a b in few bits is rounded to bf16 then if a is bf16. Which order it is never depends
+/// on the number of rows.
 ///
 /// Operands become f32 where they are packed; a y that is not f32 is rounded once: by `Avx512Gemm` in registers where it can,
 /// else from a block in scratch.
@@ -40,7 +41,7 @@ final class MatMulCpu {
       return;
     }
     boolean pairs = lanes.pairs() && Avx512Gemm.takesPairs(c);
-    if (lanes.emitted() && !few && c.k() > 0) {
+    if (lanes.emitted() && (!few || pairs && !StreamGemm.takes(lanes, c)) && c.k() > 0) {
       if (ThinGemm.takes(lanes, c)) ThinGemm.run(workers, c, turned -> stream(lanes, workers, turned, pairs, shared).orElseThrow());
       else if (pairs) Avx512Gemm.pairs(lanes, workers, c, shared);
       else Avx512Gemm.run(lanes, workers, c, shared);
@@ -63,8 +64,8 @@ final class MatMulCpu {
 
   /// The code that streams b past few rows of a, where there is some.
   private static Optional<StreamGemm> stream(Lanes lanes, Workers workers, Gemm c, boolean pairs, Scratch shared) {
-    if (pairs) return Optional.of(StreamGemm.ofPairs(c));
-    return StreamGemm.takes(lanes, c) ? Optional.of(StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared))) : Optional.empty();
+    if (!StreamGemm.takes(lanes, c)) return Optional.empty();
+    return Optional.of(pairs ? StreamGemm.ofPairs(c) : StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared)));
   }
 
   static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {

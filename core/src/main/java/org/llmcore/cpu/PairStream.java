@@ -30,7 +30,11 @@ record PairStream() implements StreamForm {
 
   @Override
   public void strip(StreamCode s) {
-    for (int at = 0; at < bytes(); at += QUARTER) s.pairs(at);
+    for (int at = 0; at < bytes(); at += QUARTER) pairs(s, at);
+  }
+
+  private static void pairs(StreamCode s, int at) {
+    s.pairs(at, r -> s.w(r, at));
   }
 
   @Override
@@ -45,7 +49,7 @@ record PairStream() implements StreamForm {
     s.a.test(R12, R12);
     s.a.j(Condition.EQUAL, done);
     var again = s.a.here();
-    s.pairs(0);
+    pairs(s, 0);
     s.a.add(R8, QUARTER);
     s.a.add(RSI, QUARTER);
     s.a.sub(R12, 4);

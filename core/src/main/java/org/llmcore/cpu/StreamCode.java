@@ -24,21 +24,35 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// Rows of a strip lie far apart and the next strip has the rows that follow them, so that each register's rows are one long stream
 /// of memory: what prefetchers of processors are made for.
 ///
-/// One function holds the variants for 1 … 8 rows of x. What a form of W adds, it writes through this class.
+/// One function holds the variants for 1 … 8 rows of x. What a form of W adds, it writes through this class. What becomes of the
+/// weights that it decodes is a `Use`: those that are multiplied in pairs are rounded to bf16 and rest in the frame until their round is
+/// whole; others only go to memory, where X is where they go.
 ///
 /// | registers     | hold                                                            |
 /// |---------------|-----------------------------------------------------------------|
-/// | zmm0 … 15     | partial sums, row of x times rows of W plus row of W            |
+/// | zmm0 … 15     | partial sums, row of x times rows of W plus row of W; where rows share registers 8 … 15 are what is multiplied |
 /// | zmm16 … 31    | the form's; not for what must outlive a strip: 16, 17, 24 … 27  |
 /// | k1            | columns of the last vector; or, with k3 and k4, the quarters of rows 1, 2 and 3 |
 /// | k2, k5, k6, k7 | lane i, if the strip has a row i                               |
 /// | RDI           | the frame: what the call is about, and room for a few vectors   |
 /// | RSI, R8       | this round in x and in W                                        |
 /// | RDX, RCX      | bytes between rows of x, and three times that                   |
-/// | R9, R10, R11  | rows of W after the first; for more than 4 rows of x, R10 and R11 are 5 and 7 rows of x, but R13 and R14 where rows share registers |
+/// | R9, R10, R11  | rows of W after the first; for more than 4 rows of x, R10 and R11 are 5 and 7 rows of x, but R13 and R14 where a form shares registers |
 /// | R12           | rounds left                                                     |
 /// | R13, R14, R15, RBX, RBP, RAX | the form's                                       |
 final class StreamCode {
+  /// What becomes of decoded weights.
+  enum Use {
+    /// They are multiplied with rows of f32, or as the form does it.
+    MULTIPLY,
+    /// They are rounded to bf16 and multiplied with rows of bf16 by pairs of terms.
+    MULTIPLY_PAIRS,
+    /// They go to memory as f32.
+    STORE,
+    /// They go to memory as bf16, denormals as 0; up to 15 elements after a row are overwritten.
+    STORE_BF16
+  }
+
   // The frame, in bytes.
   static final int ROWS = 0; // of x
   static final int X = 8;
@@ -60,7 +74,9 @@ final class StreamCode {
   static final int Y_ROW = 152; // offsets of elements 1, 2, 3, less those of lanes
   static final int FORM = 176; // what the form needs
   static final int VECTORS = 256; // room for four vectors
-  static final int BYTES = VECTORS + 4 * 64;
+  private static final int PAIRS = VECTORS + 4 * 64; // bf16 of a round: four rows of up to 256
+  private static final int PAIRS_ROW = 2 * 256;
+  static final int BYTES = PAIRS + 4 * PAIRS_ROW;
 
   private static final int MANY = 8;
   private static final int LINE = 64; // bytes
@@ -71,17 +87,25 @@ final class StreamCode {
 
   final Assembler a = new Assembler();
   private final StreamForm form;
+  private final Use use;
+  private final boolean shared; // whether rows share registers
   private int m;
   private int rows;
   private Label tail; // where the tail of the current row of W ends; null outside
 
-  private StreamCode(StreamForm form) {
+  private StreamCode(StreamForm form, Use use) {
     this.form = form;
+    this.use = use;
+    shared = shared(form, use);
+  }
+
+  private static boolean shared(StreamForm form, Use use) {
+    return use == Use.MULTIPLY_PAIRS || form.shared();
   }
 
   /// Rows of W that are read side by side for m rows of x.
-  static int rows(StreamForm form, int m) {
-    return m > 4 && !form.shared() ? 2 : 4;
+  static int rows(StreamForm form, Use use, int m) {
+    return m > 4 && !shared(form, use) ? 2 : 4;
   }
 
   /// The next of `left` rows of x to take together.
@@ -91,12 +115,17 @@ final class StreamCode {
   }
 
   /// The function of a form: its argument is the address of a frame.
-  static MethodHandle of(StreamForm form) {
-    return MachineCode.function(new StreamCode(form).all(), 1);
+  static MethodHandle of(StreamForm form, Use use) {
+    return MachineCode.function(new StreamCode(form, use).all(), 1);
   }
 
   private Assembler all() {
     a.push(SAVED);
+    if (stores()) {
+      rows = 4;
+      variant();
+      return a;
+    }
     a.mov(RAX, RDI.at(ROWS));
     var variants = new Label[MANY];
     for (int i = 0; i < MANY - 1; i++) {
@@ -108,7 +137,7 @@ final class StreamCode {
     for (int i = MANY - 1; i >= 0; i--) {
       if (i < MANY - 1) a.bind(variants[i]);
       m = i + 1;
-      rows = rows(form, m);
+      rows = rows(form, use, m);
       variant();
     }
     return a;
@@ -127,20 +156,24 @@ final class StreamCode {
     var strip = a.here();
     a.mov(RSI, RDI.at(X));
     a.mov(R8, RDI.at(W));
-    if (m > 4) {
+    if (m > 4 && use == Use.MULTIPLY) {
       a.lea(fifth(), RCX.at(RDX, 2, 0));
       a.lea(seventh(), fifth().at(RDX, 2, 0));
     }
-    for (int i = 0; i < (form.shared() ? m : m * rows); i++) a.vpxord(zmm(i), zmm(i), zmm(i));
+    for (int i = 0; i < (shared ? m : m * rows); i++) a.vpxord(zmm(i), zmm(i), zmm(i));
     form.start(this);
     form.rounds(this);
     form.rest(this);
-    finish();
+    if (stores()) {
+      advance(X, Y_PITCH);
+    } else {
+      finish();
+      a.mov(RAX, RDI.at(Y));
+      a.add(RAX, 4);
+      a.mov(RDI.at(Y), RAX);
+    }
     form.next(this);
     advance(W, W_PITCH);
-    a.mov(RAX, RDI.at(Y));
-    a.add(RAX, 4);
-    a.mov(RDI.at(Y), RAX);
     a.mov(RAX, RDI.at(STRIPS));
     a.dec(RAX);
     a.mov(RDI.at(STRIPS), RAX);
@@ -172,8 +205,9 @@ final class StreamCode {
     fetch(together * bytes);
     for (int i = 0; i < together; i++) {
       form.strip(this);
+      if (use == Use.MULTIPLY_PAIRS) round();
       form.step(this);
-      a.add(RSI, 4 * unit);
+      a.add(RSI, size() * unit);
       a.add(R8, bytes);
     }
     a.sub(R12, together);
@@ -204,7 +238,17 @@ final class StreamCode {
       a.bind(tail);
       tail = null;
     }
+    if (use == Use.MULTIPLY_PAIRS) restOfPairs();
     a.bind(done);
+  }
+
+  private boolean stores() {
+    return use == Use.STORE || use == Use.STORE_BF16;
+  }
+
+  /// Bytes of an element of x, or of what is stored.
+  private int size() {
+    return use == Use.MULTIPLY || use == Use.STORE ? 4 : 2;
   }
 
   /// Must stand before vector v of a row is decoded: in the tail, leaves the row or sets k1 to the vector's columns.
@@ -222,21 +266,81 @@ final class StreamCode {
     return tail == null ? to : to.zero(1);
   }
 
-  /// Multiplies the decoded vector v of row r of W with all rows of x.
+  /// Multiplies the decoded vector v of row r of W with all rows of x, or does what else is to become of it.
   void use(int r, int v, Vec w) {
+    switch (use) {
+      case MULTIPLY -> multiply(r, v, w);
+      case MULTIPLY_PAIRS -> narrow(v, w, RDI.at(PAIRS + PAIRS_ROW * r));
+      case STORE -> a.vmovups(x(r).plus(64 * v), tail == null ? w : w.keep(1));
+      case STORE_BF16 -> narrow(v, w, x(r));
+    }
+  }
+
+  private void multiply(int r, int v, Vec w) {
     for (int i = 0; i < m; i++) {
       var sum = zmm(i * rows + r);
       a.vfmadd231ps(tail == null ? sum : sum.keep(1), w, x(i).plus(64 * v));
     }
   }
 
-  /// Four pairs of bf16 of every row of W, `at` bytes on, times those of all rows of x.
-  void pairs(int at) {
-    var w = zmm(24 + at / 16 % 4);
-    a.vmovups(Vec.xmm(w.index()), w(0, at));
-    for (int r = 1; r < 4; r++) a.vinsertf32x4(w, w, w(r, at), r);
+  /// Vector v as bf16 into a row; two at a time, where a round has two.
+  private void narrow(int v, Vec w, Mem row) {
+    var low = zmm(8);
+    if (tail != null || form.unit() == Rows.PARTIALS) {
+      a.vcvtneps2bf16(low, w);
+      a.vmovups(row.plus(32 * v), Vec.ymm(8));
+    } else if (v % 2 == 0) {
+      a.vmovaps(low, w);
+    } else {
+      a.vcvtne2ps2bf16(low, w, low);
+      a.vmovups(row.plus(32 * (v - 1)), low);
+    }
+  }
+
+  /// Multiplies the bf16 of a round, four quarters of registers at a time where it has them.
+  private void round() {
+    if (m > 4) a.lea(RAX, RSI.at(RDX, 4, 0));
+    if (form.unit() < 32) {
+      for (int at = 0; at < 2 * form.unit(); at += 16) narrowed(at, RDI.at(PAIRS + at));
+      return;
+    }
+    for (int at = 0; at < 2 * form.unit(); at += 64) {
+      for (int r = 0; r < 4; r++) a.vmovups(zmm(8 + r), RDI.at(PAIRS + PAIRS_ROW * r + at));
+      for (int i = 0; i < 4; i++) a.vshuff32x4(zmm(12 + i), zmm(8 + i % 2 * 2), zmm(9 + i % 2 * 2), i < 2 ? 0x44 : 0xee); // halves of two rows
+      for (int i = 0; i < 4; i++) a.vshuff32x4(zmm(8 + i), zmm(12 + i / 2 * 2), zmm(13 + i / 2 * 2), i % 2 == 0 ? 0x88 : 0xdd);
+      for (int i = 0; i < 4; i++) pairs(zmm(8 + i), at + 16 * i);
+    }
+  }
+
+  /// The same of the columns after the last whole round, a multiple of 8.
+  private void restOfPairs() {
+    a.mov(R12, RDI.at(TAIL));
+    a.mov(RBX, RDI);
+    var again = a.here();
+    if (m > 4) a.lea(RAX, RSI.at(RDX, 4, 0));
+    narrowed(0, RBX.at(PAIRS));
+    a.add(RBX, 16);
+    a.add(RSI, 16);
+    a.sub(R12, 8);
+    a.j(Condition.NOT_EQUAL, again);
+  }
+
+  private void narrowed(int at, Mem row) {
+    pairs(at, r -> row.plus(PAIRS_ROW * r));
+  }
+
+  /// Multiplies the four pairs of bf16 of every row of W at the same place in memory with those of all rows of x, `at` bytes on.
+  void pairs(int at, IntFunction<Mem> row) {
+    var w = zmm(8 + at / 16 % 4);
+    a.vmovups(Vec.xmm(w.index()), row.apply(0));
+    for (int r = 1; r < 4; r++) a.vinsertf32x4(w, w, row.apply(r), r);
+    pairs(w, at);
+  }
+
+  /// The same of what is in a register, a quarter for each row.
+  private void pairs(Vec w, int at) {
     for (int i = 0; i < m; i++) {
-      var x = zmm(28 + i % 4);
+      var x = zmm(12 + i % 4);
       a.vbroadcastf32x4(x, x(i).plus(at));
       a.vdpbf16ps(zmm(i), w, x);
     }
@@ -271,16 +375,25 @@ final class StreamCode {
     return r == 0 ? to : to.keep(QUARTER[r]);
   }
 
+  /// 5 rows of x.
   private Gpr fifth() {
     return form.shared() ? R13 : R10;
   }
 
+  /// 7 rows of x.
   private Gpr seventh() {
     return form.shared() ? R14 : R11;
   }
 
-  /// This round in row i of x.
+  /// This round in row i of x. Row 4 is at RAX while a round of pairs is multiplied.
   Mem x(int i) {
+    if (i > 3 && use == Use.MULTIPLY_PAIRS) {
+      return switch (i) {
+        case 4 -> RAX.at(0);
+        case 7 -> RAX.at(RCX, 1, 0);
+        default -> RAX.at(RDX, i - 4, 0);
+      };
+    }
     return switch (i) {
       case 0 -> RSI.at(0);
       case 1, 2, 4 -> RSI.at(RDX, i, 0);
@@ -330,7 +443,7 @@ final class StreamCode {
     a.mov(R15, RDI.at(Y_ROW + 16));
     Mem[] y = {RBX.at(0), RBX.at(R12, 1, 0), RBX.at(R14, 1, 0), RBX.at(R15, 1, 0)};
     for (int i = 0; i < m; i++) {
-      if (form.shared()) {
+      if (shared) {
         a.vmovaps(zmm(24), zmm(i));
       } else {
         var s = new Vec[4];

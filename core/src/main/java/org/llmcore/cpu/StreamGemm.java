@@ -4,33 +4,43 @@ import java.lang.invoke.MethodHandle;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 
+import org.llmcore.cpu.StreamCode.Use;
 import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
 
 /// Blocks of y (+)= alpha·a·bᵀ for the few rows of a when decoding, by machine code that streams b (`StreamCode`): the bits of
-/// `DotGemm`, which does what this does not (`of`); pairs of bf16 in the order of `Avx512Gemm`.
+/// `DotGemm`, which does what this does not (`of`); pairs of bf16 in the order of `Avx512Gemm`, b rounded to bf16 where it is in few bits.
 final class StreamGemm {
   private static final int SHORT = DotGemm.BREADTH;
   private static final int LONG = 4 * SHORT; // from here on, streams are as fast as they get
   private static final int AHEAD = 2048; // bytes to fetch ahead in every stream
 
   /// Functions by form, written at first use; they live as long as the process.
-  private static final ConcurrentHashMap<StreamForm, MethodHandle> FUNCTIONS = new ConcurrentHashMap<>();
+  private static final ConcurrentHashMap<Variant, MethodHandle> FUNCTIONS = new ConcurrentHashMap<>();
+
+  private record Variant(StreamForm form, Use use) {}
 
   private final Gemm c;
   private final long a;
   private final StreamForm form;
-  private final int k; // floats of a row of a
-  private final int step; // from row to row
+  private final Use use;
+  private final int k; // elements of a row of a as the form counts them
+  private final int step; // floats from row to row
   private final MethodHandle function;
 
-  private StreamGemm(Gemm c, long a, StreamForm form, int k, int step) {
+  private StreamGemm(Gemm c, long a, StreamForm form, Use use, int k, int step) {
     this.c = c;
     this.a = a;
     this.form = form;
+    this.use = use;
     this.k = k;
     this.step = step;
-    function = FUNCTIONS.computeIfAbsent(form, StreamCode::of);
+    function = function(form, use);
+  }
+
+  /// The function of a form and a use: its argument is the address of a frame.
+  static MethodHandle function(StreamForm form, Use use) {
+    return FUNCTIONS.computeIfAbsent(new Variant(form, use), v -> StreamCode.of(v.form, v.use));
   }
 
   /// Whether there is code for this product.
@@ -41,20 +51,23 @@ final class StreamGemm {
   /// The code for a product that it `takes`.
   /// @param a the left operand as f32
   static StreamGemm of(Gemm c, long a) {
-    return new StreamGemm(c, a, form(c.b()).orElseThrow(), c.k(), c.k());
+    return new StreamGemm(c, a, form(c.b()).orElseThrow(), Use.MULTIPLY, c.k(), c.k());
   }
 
-  /// The code for a product that `Avx512Gemm.takesPairs`, where a lies.
+  /// The code for a product that `Avx512Gemm.takesPairs` and this `takes`, where a lies.
   static StreamGemm ofPairs(Gemm c) {
-    return new StreamGemm(c, c.a().address(), new PairStream(), c.k() / 2, c.k() / 2);
+    int floats = c.k() / 2;
+    if (c.b() instanceof Right.Dense) return new StreamGemm(c, c.a().address(), new PairStream(), Use.MULTIPLY, floats, floats);
+    return new StreamGemm(c, c.a().address(), form(c.b()).orElseThrow(), Use.MULTIPLY_PAIRS, c.k(), floats);
   }
 
   /// The code of `form` for a packed by `Int8Code`.
   static StreamGemm ofInt8(Gemm c, long a, Int8Stream form) {
-    return new StreamGemm(c, a, form, Int8Code.bytes(form.layout(), c.k()) / 4, Int8Code.pitch(form.layout(), c.k()) / 4);
+    return new StreamGemm(c, a, form, Use.MULTIPLY, Int8Code.bytes(form.layout(), c.k()) / 4, Int8Code.pitch(form.layout(), c.k()) / 4);
   }
 
-  private static Optional<StreamForm> form(Right b) {
+  /// How code reads b, if there is some.
+  static Optional<StreamForm> form(Right b) {
     return switch (b) {
       case Right.Dense d -> Optional.of(new DenseStream(d.t().dtype()));
       case GroupedRight g -> GroupedStream.handles(g) ? Optional.of(new GroupedStream(g.bits(), g.scaleType())) : Optional.empty();
@@ -76,7 +89,7 @@ final class StreamGemm {
     long first = block.b(c.n(), c.k(), 0, true) / c.k();
     for (int r = 0; r < block.rows(); ) {
       int m = StreamCode.take(block.rows() - r);
-      int strip = StreamCode.rows(form, m);
+      int strip = StreamCode.rows(form, use, m);
       int strips = block.columns() / strip;
       int rest = block.columns() % strip;
       frame(frame, m, left + 4L * r * step, pitch);
@@ -87,13 +100,18 @@ final class StreamGemm {
   }
 
   private void frame(Job frame, int m, long x, long pitch) {
-    int tail = k % form.unit();
     frame.set(StreamCode.ROWS, m);
     frame.set(StreamCode.X, x);
     frame.set(StreamCode.X_PITCH, 4L * step);
     frame.set(StreamCode.Y_PITCH, pitch);
     frame.set(StreamCode.ALPHA, Integer.toUnsignedLong(Float.floatToRawIntBits(c.alpha())));
     frame.set(StreamCode.ADD, c.y().add() ? 1 : 0);
+    columns(frame, form, k);
+  }
+
+  /// Sets how many rounds a row has, and what is left of it.
+  static void columns(Job frame, StreamForm form, int k) {
+    int tail = k % form.unit();
     frame.set(StreamCode.ROUNDS, k / form.unit());
     frame.set(StreamCode.TAIL, tail);
     frame.set(StreamCode.TAIL_VECTORS, tail / Rows.PARTIALS);

@@ -1,19 +1,24 @@
 package org.llmcore.cpu;
 
 import java.util.ArrayList;
+import java.util.stream.Stream;
 
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 import org.llmcore.cpu.code.AmxTraps;
 import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.op.MatMul;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -71,6 +76,32 @@ class AmxGemmTest {
             device.run(c);
             assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
           }
+        }
+      }
+    }
+  }
+
+  static Stream<QuantMatrices.Form> forms() {
+    return QuantMatrices.forms().stream();
+  }
+
+  @ParameterizedTest
+  @MethodSource("forms")
+  void weightsInFewBitsHaveTheBitsOfTheirBf16(QuantMatrices.Form form) {
+    for (int[] size : new int[][] {{1, 5, 64}, {34, 70, 136}, {66, 132, 256}, {3, 17, 98}}) {
+      for (boolean transposed : new boolean[] {true, false}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+          var s = new Stage(region, device);
+          var w = form.make(region, size[1], form.fit(size[2]), 13);
+          if (transposed && w.inputs() % 2 != 0) continue;
+          var dense = region.carve(DType.BF16, Shape.of(w.outputs(), w.inputs()));
+          for (int o = 0; o < w.outputs(); o++) dense.slice(o, o + 1).set(w.row(o));
+          var x = s.random(DType.BF16, size[0], transposed ? w.inputs() : w.outputs());
+          var y = s.random(DType.F32, size[0], transposed ? w.outputs() : w.inputs());
+          var expected = region.carve(DType.F32, y.shape()).set(y.toFloats());
+          device.run(new MatMul.Product(Sink.add(expected), x, dense, false, transposed, 1));
+          device.run(new QuantMatMul.Product(Sink.add(y), x, w, transposed));
+          assertThat(y.toFloats()).as("%s rows, %s, transposed %s", size[0], x.columns(), transposed).isEqualTo(expected.toFloats());
         }
       }
     }

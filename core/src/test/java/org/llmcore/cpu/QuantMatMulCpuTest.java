@@ -74,6 +74,33 @@ class QuantMatMulCpuTest {
     }
   }
 
+  /// With bf16 activations the weights become bf16 where processors multiply two bf16 matrices, for any number of rows; elsewhere, and where
+  /// terms do not come in pairs, they stay f32.
+  @ParameterizedTest
+  @MethodSource("forms")
+  void productsOfBf16HaveTheBitsOfTheDenseProductInBf16WhereItHasInstructions(QuantMatrices.Form form) {
+    for (var tier : Tier.values()) {
+      if (!tier.available() || tier == Tier.AMX) continue; // AmxGemmTest
+      for (int[] size : new int[][] {{1, 9, 64}, {3, 6, 128}, {5, 70, 256}, {8, 7, 136}, {13, 5, 96}, {31, 33, 264}, {32, 18, 72}, {70, 96, 512}, {33, 7, 130}, {2, 5, 67}}) {
+        for (boolean transposed : new boolean[] {true, false}) {
+          try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
+            var s = new Stage(region, device);
+            var w = form.make(region, size[1], form.fit(size[2]), 13);
+            var x = s.random(DType.BF16, size[0], transposed ? w.inputs() : w.outputs());
+            var y = s.random(DType.BF16, size[0], transposed ? w.outputs() : w.inputs());
+            var expected = region.carve(DType.BF16, y.shape()).set(y.toFloats());
+            var values = dense(region, w);
+            boolean pairs = tier == Tier.AVX512BF16 && x.columns() % (transposed ? 8 : 2) == 0;
+            var dense = pairs ? region.carve(DType.BF16, values.shape()).set(values.toFloats()) : values;
+            device.run(new MatMul.Product(Sink.add(expected), x, dense, false, transposed, 1));
+            device.run(new QuantMatMul.Product(Sink.add(y), x, w, transposed));
+            assertThat(y.toFloats()).as("%s rows, %s, transposed %s, %s", size[0], x.columns(), transposed, tier).isEqualTo(expected.toFloats());
+          }
+        }
+      }
+    }
+  }
+
   @ParameterizedTest
   @MethodSource("forms")
   void theTwinTheVectorsAndAnyNumberOfWorkersGiveTheSameBits(QuantMatrices.Form form) {

@@ -14,8 +14,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// Rows of bᵀ, terms side by side, are turned by `GemmPacks.turned`: a pair of bf16 is as wide as an f32.
 public final class AmxPacks {
   // Fields of the job whose address is the argument: 64 bits each.
-  public static final int FROM = 0;
-  public static final int FROM_PITCH = 8; // bytes between rows
+  public static final int FROM = GemmPacks.FROM;
+  public static final int FROM_PITCH = GemmPacks.FROM_PITCH; // bytes between rows
   public static final int TO = 16;
   public static final int M = 24; // rows
   public static final int STEPS = 32; // rows: steps of 32 terms, the last one under the mask

@@ -556,6 +556,16 @@ public final class Assembler {
     e.evex(2, 2, 0, 0x33, s, s.index(), 0, d, s.bytes() / 2);
   }
 
+  /// The lower half of d = f32 as bf16, to nearest even; denormals count as 0.
+  public void vcvtneps2bf16(Vec d, Vec s) {
+    e.evex(2, 2, 0, 0x72, s, d.index(), 0, s.index());
+  }
+
+  /// The same of two registers: b in the lower half of d, a in the upper.
+  public void vcvtne2ps2bf16(Vec d, Vec a, Vec b) {
+    e.evex(2, 3, 0, 0x72, d, d.index(), a.index(), b.index());
+  }
+
   /// The lowest byte of every 32-bit lane.
   public void vpmovdb(Mem d, Vec s) {
     e.evex(2, 2, 0, 0x31, s, s.index(), 0, d, s.bytes() / 4);

@@ -117,6 +117,8 @@ class AssemblerTest {
           of("vfmadd231ps zmm0, zmm2, dword ptr [r10+8]{1to16}", a -> a.vfmadd231ps(zmm(0), zmm(2), R10.at(8).all())),
           of("vdpbf16ps zmm21, zmm2, zmm29", a -> a.vdpbf16ps(zmm(21), zmm(2), zmm(29))),
           of("vdpbf16ps zmm3{k1}, zmm24, [rsi+rdx*4+64]", a -> a.vdpbf16ps(zmm(3).keep(1), zmm(24), RSI.at(RDX, 4, 64))),
+          of("vcvtneps2bf16 ymm8, zmm25", a -> a.vcvtneps2bf16(zmm(8), zmm(25))),
+          of("vcvtne2ps2bf16 zmm8, zmm26, zmm8", a -> a.vcvtne2ps2bf16(zmm(8), zmm(26), zmm(8))),
           of("vpdpbusd zmm24, zmm16, zmm25", a -> a.vpdpbusd(zmm(24), zmm(16), zmm(25))),
           of("{evex} vpdpbusd xmm1, xmm2, [rsi+16]", a -> a.vpdpbusd(xmm(1), xmm(2), RSI.at(16))),
           of("vfmadd213ps zmm4, zmm5, zmm6", a -> a.vfmadd213ps(zmm(4), zmm(5), zmm(6))),
