@@ -55,7 +55,7 @@ final class Merge implements Callable<Integer> {
   @Option(names = {"-o", "--out"}, required = true, paramLabel = "DIR", description = "the folder to write; must not exist")
   private Path out;
 
-  @Option(names = "--trained-on", paramLabel = "P", description = "nf4 or nf4-double, if the adapter was trained on that (default: what the recipe beside the adapter says)")
+  @Option(names = "--trained-on", paramLabel = "P", description = "nf4, nf4-double, nf4-bf16 or nf4-double-bf16, if the adapter was trained on that (default: what the recipe beside the adapter says)")
   private Optional<String> trainedOn = Optional.empty();
 
   @Option(names = "--precision", paramLabel = "P", defaultValue = "f32", description = "f32 or bf16-weights: what the merged weights are saved in (default: ${DEFAULT-VALUE})")

@@ -27,7 +27,7 @@ final class Opening {
   @Option(names = {"-r", "--run"}, paramLabel = "DIR", description = "folder of a finished training run: its model and adapter")
   private Optional<Path> run = Optional.empty();
 
-  @Option(names = "--precision", paramLabel = "P", description = "f32, bf16-weights, bf16, nf4 or nf4-double (default: f32, or what the run was trained on if that is in few bits)")
+  @Option(names = "--precision", paramLabel = "P", description = "f32, bf16-weights, bf16, nf4, nf4-double, nf4-bf16 or nf4-double-bf16 (default: f32, or what the run was trained on if that is in few bits)")
   private Optional<String> precision = Optional.empty();
 
   @Option(names = "--int8-activations", description = "where weights are in few bits, round activations to eight (32 neighbours share a scale): decodes faster on CPUs with AVX-512 VNNI, moves logits a little")

@@ -11,7 +11,7 @@ import java.util.List;
 /// | `Blocks`  | GGML's block types                  | 4.5 … 8.5                               | GGUF files                  |
 ///
 /// `get` is the meaning: what an element is worth, in f32, each operation rounded as its form says. Every kernel that reads a
-/// quantized matrix must give the bits of a product with the dense f32 matrix of these values (`op.QuantMatMul`).
+/// quantized matrix must give the bits of a product with the dense f32 matrix of these values, or with their bf16 (`op.QuantMatMul`).
 public sealed interface QuantMatrix extends Weight permits Grouped, Nf4, Blocks {
   /// Rows of W.
   int outputs();

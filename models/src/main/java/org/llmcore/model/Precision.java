@@ -19,7 +19,11 @@ public enum Precision {
   /// The linear layers of the blocks in 4-bit NormalFloat, frozen; everything else as `BF16_WEIGHTS` (QLoRA, arXiv:2305.14314).
   NF4(DType.BF16, DType.F32),
   /// The same with double quantization: 4.127 instead of 4.5 bits per weight.
-  NF4_DOUBLE(DType.BF16, DType.F32);
+  NF4_DOUBLE(DType.BF16, DType.F32),
+  /// `NF4` with everything else as `BF16`: QLoRA's bf16 compute.
+  NF4_BF16(DType.BF16, DType.BF16),
+  /// The same with double quantization.
+  NF4_DOUBLE_BF16(DType.BF16, DType.BF16);
 
   private final DType weights;
   private final DType activations;
@@ -40,17 +44,20 @@ public enum Precision {
 
   /// Whether linear layers are held in few bits, so that they cannot be trained, merged into or saved as they are.
   public boolean quantized() {
-    return this == NF4 || this == NF4_DOUBLE;
+    return this == NF4 || this == NF4_BF16 || twice();
+  }
+
+  private boolean twice() {
+    return this == NF4_DOUBLE || this == NF4_DOUBLE_BF16;
   }
 
   /// How a model of this precision is carved.
   public Form form() {
     if (!quantized()) return Form.dense(weights, activations);
-    boolean twice = this == NF4_DOUBLE;
-    return new Form(weights, activations, (region, name, outputs, inputs) -> new QuantLinear(name, Nf4.carve(region, outputs, inputs, twice)));
+    return new Form(weights, activations, (region, name, outputs, inputs) -> new QuantLinear(name, Nf4.carve(region, outputs, inputs, twice())));
   }
 
-  /// `f32`, `bf16-weights`, `bf16`, `nf4` or `nf4-double`.
+  /// `f32`, `bf16-weights`, `bf16`, `nf4`, `nf4-double`, `nf4-bf16` or `nf4-double-bf16`.
   public static Precision parse(String text) {
     for (var p : values()) if (p.toString().equals(text)) return p;
     var all = Arrays.stream(values()).map(Precision::toString).collect(Collectors.joining(", "));

@@ -56,7 +56,7 @@ class QloraTest {
 
   @Test
   void theLossFallsThePlanIsKeptAndTheAdapterIsUsedOnTheSameBase() {
-    for (var precision : List.of(Precision.NF4, Precision.NF4_DOUBLE)) {
+    for (var precision : List.of(Precision.NF4, Precision.NF4_DOUBLE, Precision.NF4_BF16, Precision.NF4_DOUBLE_BF16)) {
       var s = run("run-" + precision, recipe(precision, 8, false, 30), 2);
       assertThat(s.lastLoss()).isLessThan(0.5 * s.firstLoss());
       assertThat(s.evalLossAfter().getAsDouble()).isLessThan(s.evalLossBefore().getAsDouble());
@@ -71,11 +71,13 @@ class QloraTest {
 
   @Test
   void threadsMicroBatchesAndRecomputationDoNotChangeABit() {
-    var whole = run("whole", recipe(Precision.NF4, 8, false, 5), 2);
-    assertThat(run("threads", recipe(Precision.NF4, 8, false, 5), 3).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("micro", recipe(Precision.NF4, 2, false, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("again", recipe(Precision.NF4, 8, true, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
-    assertThat(run("double", recipe(Precision.NF4_DOUBLE, 8, false, 5), 2).weightsSha256()).isNotEqualTo(whole.weightsSha256());
+    for (var p : List.of(Precision.NF4, Precision.NF4_BF16)) {
+      var whole = run("whole-" + p, recipe(p, 8, false, 5), 2);
+      assertThat(run("threads-" + p, recipe(p, 8, false, 5), 3).weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(run("micro-" + p, recipe(p, 2, false, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(run("again-" + p, recipe(p, 8, true, 5), 2).weightsSha256()).isEqualTo(whole.weightsSha256());
+      assertThat(run("double-" + p, recipe(Precision.NF4_DOUBLE, 8, false, 5), 2).weightsSha256()).isNotEqualTo(whole.weightsSha256());
+    }
   }
 
   @Test
