@@ -12,7 +12,8 @@ import org.llmcore.cpu.code.MachineCode;
 import org.llmcore.tensor.DType;
 
 /// Products of bf16 operands on AMX tiles (`AmxTiles`): `y = x·Wᵀ` and `dx = dy·W` where both are bf16, or W is in few bits and rounded
-/// to bf16 as it is packed. An f32 operand is never rounded: such products, and those of a transposed a (`dW`, whose sum over tokens keeps rule 2 of `Kernel`), take `Avx512Gemm`.
+/// to bf16 as it is packed. An f32 operand is never rounded: such products, and those of a transposed a (`dW`, whose sum over tokens
+/// keeps rule 2 of `Kernel`), take `Avx512Gemm`.
 ///
 /// a is packed once by all workers. A block is up to 128 columns of y; its panels of b are packed by the worker that computes it, stay
 /// in a second-level cache, and meet 128 rows of a at a time. Blocks are cut by shape, and an element's sum does not depend on its
@@ -52,8 +53,7 @@ final class AmxGemm {
 
   /// Whether tiles compute this product. Rows of bᵀ are turned by pairs of terms, so their length must be even.
   static boolean takes(Lanes lanes, Gemm c) {
-    return lanes.tiles() && !c.ta() && c.k() > 0 && c.a().dtype() == DType.BF16
-        && !(c.b() instanceof Right.Dense d && d.t().dtype() != DType.BF16) && !(c.tb() && c.k() % 2 != 0);
+    return lanes.tiles() && !c.ta() && c.k() > 0 && c.bf16() && !(c.tb() && c.k() % 2 != 0);
   }
 
   static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {

@@ -91,7 +91,7 @@ final class Avx512Gemm {
   /// Whether this is a product of two matrices in bf16, or of one with few bits, whose terms come in pairs: where they lie side by side
   /// in both, in fours of pairs; in one, in pairs.
   static boolean takesPairs(Gemm c) {
-    return c.k() > 0 && c.a().dtype() == DType.BF16 && !(c.b() instanceof Right.Dense d && d.t().dtype() != DType.BF16)
+    return c.k() > 0 && c.bf16()
         && (c.ta() ? c.alpha() == 1 && (!c.tb() || c.k() % 2 == 0) : c.tb() ? c.k() % 8 == 0 : c.alpha() == 1 && c.k() % 2 == 0);
   }
 

@@ -3,6 +3,7 @@ package org.llmcore.cpu;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
 /// A product as the loops see it: `batch` times y (M,N) (+)= alpha · op(a) · op(b), with k terms in every sum.
@@ -18,5 +19,10 @@ record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m,
   /// @param x in the place of k's own
   static Gemm of(QuantMatMul.Int8Product k, Tensor x) {
     return of(new QuantMatMul.Product(k.y(), x, k.w(), true));
+  }
+
+  /// Whether both operands are bf16, or b is in few bits and may be rounded to it.
+  boolean bf16() {
+    return a.dtype() == DType.BF16 && (!(b instanceof Right.Dense d) || d.t().dtype() == DType.BF16);
   }
 }

@@ -34,7 +34,7 @@ record PairStream() implements StreamForm {
   }
 
   private static void pairs(StreamCode s, int at) {
-    s.pairs(at, r -> s.w(r, at));
+    StreamPairs.multiply(s, at, r -> s.w(r, at));
   }
 
   @Override

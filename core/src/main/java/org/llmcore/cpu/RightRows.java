@@ -19,7 +19,7 @@ final class RightRows {
     this.decoded = decoded;
     b = c.b();
     columns = c.tb() ? c.k() : c.n();
-    whole = RowDecoder.of(lanes, b, columns, decoded);
+    whole = decoded == DType.BF16 ? RowDecoder.of(lanes, b, columns) : Optional.empty();
   }
 
   /// Whether they are read where they lie.
@@ -34,14 +34,14 @@ final class RightRows {
 
   /// Reads for one worker.
   final class Reader {
-    private final Scratch scratch;
     private final long memory;
     private final long floats; // of one row before it is rounded
+    private final long frame;
 
     private Reader(int rows, int length, Scratch scratch) {
-      this.scratch = scratch;
       memory = inPlace() ? 0 : scratch.floats((long) rows * RowDecoder.pitch(length));
       floats = inPlace() ? 0 : scratch.floats(length);
+      frame = whole.isPresent() ? scratch.floats(StreamCode.BYTES / 4) : 0;
     }
 
     /// Sets `FROM` and `FROM_PITCH` of a packing job to elements [from, from+length) of rows [row, row+count). What an earlier call
@@ -53,7 +53,7 @@ final class RightRows {
         return d.t().dtype();
       }
       int pitch = RowDecoder.pitch(length);
-      if (whole.isPresent() && length == columns) whole.get().run(row, count, memory, scratch);
+      if (whole.isPresent() && length == columns) whole.get().run(row, count, memory, frame);
       else for (int r = 0; r < count; r++) read((row + r) * columns + from, length, memory + (long) decoded.bytes() * pitch * r);
       set(job, memory, pitch, decoded);
       return decoded;

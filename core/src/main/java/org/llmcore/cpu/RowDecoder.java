@@ -6,28 +6,25 @@ import java.util.Optional;
 import org.llmcore.cpu.StreamCode.Use;
 import org.llmcore.tensor.DType;
 
-/// Whole rows of a matrix in few bits as f32 or bf16 in memory, by the code that decodes them in products of few rows (`StreamCode`): the
-/// bits of `Right.read`, rounded once if bf16.
+/// Whole rows of a matrix in few bits as bf16 in memory, by the code that decodes them in products of few rows (`StreamCode`): what
+/// `Right.read` gives, rounded once, denormals to 0.
 final class RowDecoder {
   private final Right b;
   private final int columns;
   private final StreamForm form;
-  private final DType to;
   private final MethodHandle function;
 
-  private RowDecoder(Right b, int columns, StreamForm form, DType to) {
+  private RowDecoder(Right b, int columns, StreamForm form) {
     this.b = b;
     this.columns = columns;
     this.form = form;
-    this.to = to;
-    function = StreamGemm.function(form, to == DType.BF16 ? Use.STORE_BF16 : Use.STORE);
+    function = StreamGemm.function(form, Use.STORE);
   }
 
   /// The code for rows of so many columns, if there is some.
-  /// @param to F32 or BF16
-  static Optional<RowDecoder> of(Lanes lanes, Right b, int columns, DType to) {
+  static Optional<RowDecoder> of(Lanes lanes, Right b, int columns) {
     if (!lanes.emitted() || b instanceof Right.Dense) return Optional.empty();
-    return StreamGemm.form(b).map(form -> new RowDecoder(b, columns, form, to));
+    return StreamGemm.form(b).map(form -> new RowDecoder(b, columns, form));
   }
 
   /// Elements from row to row where rows go: each may overwrite what follows it.
@@ -35,10 +32,10 @@ final class RowDecoder {
     return columns + Rows.PARTIALS - 1 & -Rows.PARTIALS;
   }
 
-  /// Rows [row, row+count), `pitch` elements apart. Where count is no multiple of four, the three rows that follow them are overwritten.
-  void run(long row, int count, long address, Scratch scratch) {
-    long at = scratch.floats(StreamCode.BYTES / 4);
-    long pitch = (long) to.bytes() * pitch(columns);
+  /// Rows [row, row+count), `pitch` elements apart. Where count is no multiple of four, up to three rows after them are overwritten.
+  /// @param at room for the frame of `StreamCode`
+  void run(long row, int count, long address, long at) {
+    long pitch = (long) DType.BF16.bytes() * pitch(columns);
     int strips = count / 4;
     if (strips > 0) call(at, row, 4, strips, address, pitch);
     if (count % 4 > 0) call(at, row + 4L * strips, count % 4, 1, address + 4 * strips * pitch, pitch);
@@ -52,10 +49,6 @@ final class RowDecoder {
     frame.set(StreamCode.STRIPS, strips);
     StreamGemm.columns(frame, form, columns);
     form.bind(frame, b, row, width, strips);
-    try {
-      long _ = (long) function.invokeExact(frame.at(at));
-    } catch (Throwable t) {
-      throw new IllegalStateException("decoding rows of " + form + " failed", t);
-    }
+    GemmCode.call(function, frame.at(at));
   }
 }

@@ -47,10 +47,8 @@ final class StreamCode {
     MULTIPLY,
     /// They are rounded to bf16 and multiplied with rows of bf16 by pairs of terms.
     MULTIPLY_PAIRS,
-    /// They go to memory as f32.
-    STORE,
     /// They go to memory as bf16, denormals as 0; up to 15 elements after a row are overwritten.
-    STORE_BF16
+    STORE
   }
 
   // The frame, in bytes.
@@ -74,9 +72,8 @@ final class StreamCode {
   static final int Y_ROW = 152; // offsets of elements 1, 2, 3, less those of lanes
   static final int FORM = 176; // what the form needs
   static final int VECTORS = 256; // room for four vectors
-  private static final int PAIRS = VECTORS + 4 * 64; // bf16 of a round: four rows of up to 256
-  private static final int PAIRS_ROW = 2 * 256;
-  static final int BYTES = PAIRS + 4 * PAIRS_ROW;
+  static final int PAIRS = VECTORS + 4 * 64; // room for the bf16 of a round
+  static final int BYTES = PAIRS + StreamPairs.BYTES;
 
   private static final int MANY = 8;
   private static final int LINE = 64; // bytes
@@ -89,6 +86,7 @@ final class StreamCode {
   private final StreamForm form;
   private final Use use;
   private final boolean shared; // whether rows share registers
+  private final StreamPairs pairs;
   private int m;
   private int rows;
   private Label tail; // where the tail of the current row of W ends; null outside
@@ -97,6 +95,7 @@ final class StreamCode {
     this.form = form;
     this.use = use;
     shared = shared(form, use);
+    pairs = new StreamPairs(this);
   }
 
   private static boolean shared(StreamForm form, Use use) {
@@ -121,7 +120,7 @@ final class StreamCode {
 
   private Assembler all() {
     a.push(SAVED);
-    if (stores()) {
+    if (use == Use.STORE) {
       rows = 4;
       variant();
       return a;
@@ -164,7 +163,7 @@ final class StreamCode {
     form.start(this);
     form.rounds(this);
     form.rest(this);
-    if (stores()) {
+    if (use == Use.STORE) {
       advance(X, Y_PITCH);
     } else {
       finish();
@@ -205,7 +204,7 @@ final class StreamCode {
     fetch(together * bytes);
     for (int i = 0; i < together; i++) {
       form.strip(this);
-      if (use == Use.MULTIPLY_PAIRS) round();
+      if (use == Use.MULTIPLY_PAIRS) pairs.round();
       form.step(this);
       a.add(RSI, size() * unit);
       a.add(R8, bytes);
@@ -238,17 +237,13 @@ final class StreamCode {
       a.bind(tail);
       tail = null;
     }
-    if (use == Use.MULTIPLY_PAIRS) restOfPairs();
+    if (use == Use.MULTIPLY_PAIRS) pairs.rest();
     a.bind(done);
-  }
-
-  private boolean stores() {
-    return use == Use.STORE || use == Use.STORE_BF16;
   }
 
   /// Bytes of an element of x, or of what is stored.
   private int size() {
-    return use == Use.MULTIPLY || use == Use.STORE ? 4 : 2;
+    return use == Use.MULTIPLY ? 4 : 2;
   }
 
   /// Must stand before vector v of a row is decoded: in the tail, leaves the row or sets k1 to the vector's columns.
@@ -270,9 +265,8 @@ final class StreamCode {
   void use(int r, int v, Vec w) {
     switch (use) {
       case MULTIPLY -> multiply(r, v, w);
-      case MULTIPLY_PAIRS -> narrow(v, w, RDI.at(PAIRS + PAIRS_ROW * r));
-      case STORE -> a.vmovups(x(r).plus(64 * v), tail == null ? w : w.keep(1));
-      case STORE_BF16 -> narrow(v, w, x(r));
+      case MULTIPLY_PAIRS -> pairs.keep(r, v, w);
+      case STORE -> pairs.narrow(v, w, x(r));
     }
   }
 
@@ -280,69 +274,6 @@ final class StreamCode {
     for (int i = 0; i < m; i++) {
       var sum = zmm(i * rows + r);
       a.vfmadd231ps(tail == null ? sum : sum.keep(1), w, x(i).plus(64 * v));
-    }
-  }
-
-  /// Vector v as bf16 into a row; two at a time, where a round has two.
-  private void narrow(int v, Vec w, Mem row) {
-    var low = zmm(8);
-    if (tail != null || form.unit() == Rows.PARTIALS) {
-      a.vcvtneps2bf16(low, w);
-      a.vmovups(row.plus(32 * v), Vec.ymm(8));
-    } else if (v % 2 == 0) {
-      a.vmovaps(low, w);
-    } else {
-      a.vcvtne2ps2bf16(low, w, low);
-      a.vmovups(row.plus(32 * (v - 1)), low);
-    }
-  }
-
-  /// Multiplies the bf16 of a round, four quarters of registers at a time where it has them.
-  private void round() {
-    if (m > 4) a.lea(RAX, RSI.at(RDX, 4, 0));
-    if (form.unit() < 32) {
-      for (int at = 0; at < 2 * form.unit(); at += 16) narrowed(at, RDI.at(PAIRS + at));
-      return;
-    }
-    for (int at = 0; at < 2 * form.unit(); at += 64) {
-      for (int r = 0; r < 4; r++) a.vmovups(zmm(8 + r), RDI.at(PAIRS + PAIRS_ROW * r + at));
-      for (int i = 0; i < 4; i++) a.vshuff32x4(zmm(12 + i), zmm(8 + i % 2 * 2), zmm(9 + i % 2 * 2), i < 2 ? 0x44 : 0xee); // halves of two rows
-      for (int i = 0; i < 4; i++) a.vshuff32x4(zmm(8 + i), zmm(12 + i / 2 * 2), zmm(13 + i / 2 * 2), i % 2 == 0 ? 0x88 : 0xdd);
-      for (int i = 0; i < 4; i++) pairs(zmm(8 + i), at + 16 * i);
-    }
-  }
-
-  /// The same of the columns after the last whole round, a multiple of 8.
-  private void restOfPairs() {
-    a.mov(R12, RDI.at(TAIL));
-    a.mov(RBX, RDI);
-    var again = a.here();
-    if (m > 4) a.lea(RAX, RSI.at(RDX, 4, 0));
-    narrowed(0, RBX.at(PAIRS));
-    a.add(RBX, 16);
-    a.add(RSI, 16);
-    a.sub(R12, 8);
-    a.j(Condition.NOT_EQUAL, again);
-  }
-
-  private void narrowed(int at, Mem row) {
-    pairs(at, r -> row.plus(PAIRS_ROW * r));
-  }
-
-  /// Multiplies the four pairs of bf16 of every row of W at the same place in memory with those of all rows of x, `at` bytes on.
-  void pairs(int at, IntFunction<Mem> row) {
-    var w = zmm(8 + at / 16 % 4);
-    a.vmovups(Vec.xmm(w.index()), row.apply(0));
-    for (int r = 1; r < 4; r++) a.vinsertf32x4(w, w, row.apply(r), r);
-    pairs(w, at);
-  }
-
-  /// The same of what is in a register, a quarter for each row.
-  private void pairs(Vec w, int at) {
-    for (int i = 0; i < m; i++) {
-      var x = zmm(12 + i % 4);
-      a.vbroadcastf32x4(x, x(i).plus(at));
-      a.vdpbf16ps(zmm(i), w, x);
     }
   }
 
@@ -411,6 +342,16 @@ final class StreamCode {
 
   int rows() {
     return rows;
+  }
+
+  /// Columns of a round.
+  int unit() {
+    return form.unit();
+  }
+
+  /// Whether a row's last columns are decoded, vector by vector.
+  boolean inTail() {
+    return tail != null;
   }
 
   /// Rows of x.

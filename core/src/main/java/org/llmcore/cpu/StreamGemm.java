@@ -127,11 +127,7 @@ final class StreamGemm {
     for (int i = 1; i < 4; i++) frame.set(StreamCode.Y_ROW + 8 * (i - 1), 4L * i * strips - 4L * i);
     frame.set(StreamCode.STRIPS, strips);
     form.bind(frame, c.b(), row, width, strips);
-    try {
-      long _ = (long) function.invokeExact(frame.at(at));
-    } catch (Throwable t) {
-      throw new IllegalStateException("a product of " + form + " failed", t);
-    }
+    GemmCode.call(function, frame.at(at));
   }
 
   /// Sets where rows of a matrix lie.

@@ -15,9 +15,9 @@ import org.llmcore.tensor.Tensor;
 /// | w      | (N,K) = (outputs, inputs)       | few bits     | read           |
 ///
 /// The meaning is `Dequantize` to f32 followed by `MatMul.Product` with alpha 1, bit for bit, order of the sum included; devices
-/// differ in when they decode. Where x is bf16 and the device multiplies two bf16 matrices in an order of its own (tiers `AVX512BF16` and
-/// `AMX`), it is `Dequantize` to bf16 instead, for every number of rows: QLoRA's bf16 compute (arXiv:2305.14314, eq. 5), twice as fast
-/// there. 2·rows·N·K flops; the codes move once per block of rows.
+/// differ in when they decode. Where x is bf16 and the device would multiply it with a bf16 matrix of that shape in an order of its own
+/// (tiers `AVX512BF16` and `AMX`, see `MatMul`), it is `Dequantize` to bf16 instead, for every number of rows: QLoRA's bf16 compute
+/// (arXiv:2305.14314, eq. 5). 2·rows·N·K flops; the codes move once per block of rows.
 ///
 /// `Int8Product` rounds x as well (`Int8`), for inference: a processor that multiplies bytes then needs a fraction of the instructions.
 /// Where it does (AVX-512 VNNI), sums of 32 products are exact integers and the order of the rest is the device's; it depends neither
