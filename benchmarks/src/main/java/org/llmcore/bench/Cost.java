@@ -30,6 +30,10 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
     double bytes = TracedDevice.bytes(kernel);
     return switch (kernel) {
       case MatMul.Product k -> product(k, bytes);
+      case MatMul.LowRank k -> {
+        var base = product(k.base(), bytes);
+        yield new Cost(base.name + " + u·v", base.flops + 2.0 * k.y().tensor().elements() * k.u().columns(), base.pairs, bytes);
+      }
       case QuantMatMul.Product k ->
           new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
       case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);

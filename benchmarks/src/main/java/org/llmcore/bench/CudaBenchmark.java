@@ -42,7 +42,7 @@ public class CudaBenchmark {
   @Param("7b")
   public String size;
 
-  /// `training`, `prefill`, `decode`, or the number of a kernel's case as `Gpu` prints them.
+  /// `training`, `full`, `prefill`, `decode`, or the number of a kernel's case as `Gpu` prints them.
   @Param({"training", "prefill", "decode", "0", "1", "2", "3", "4", "5"})
   public String work;
 
@@ -66,10 +66,11 @@ public class CudaBenchmark {
       };
       return;
     }
-    var model = new GpuModel(device, s);
+    var model = new GpuModel(device, s, work.equals("full"));
     int context = s.config().contextLength();
     var step = switch (work) {
-      case "training" -> model.training();
+      case "training" -> model.lora();
+      case "full" -> model.full();
       case "prefill" -> model.reading(1, 0, Math.min(2048, context));
       default -> model.reading(1, Math.min(1024, context - 2), 1);
     };

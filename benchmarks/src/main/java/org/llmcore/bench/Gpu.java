@@ -24,7 +24,7 @@ import org.llmcore.op.MatMul;
 /// Times a GPU by its own clock, one JSON line per figure, within a budget of seconds: what a machine that is lent by the minute
 /// needs. JMH (`CudaBenchmark`) measures the same cases with forks and warm-ups.
 ///
-///     java … org.llmcore.bench.Gpu SIZE SECONDS [kernels[=TEXT]] [training] [prefill] [decode]
+///     java … org.llmcore.bench.Gpu SIZE SECONDS [kernels[=TEXT]] [training] [full] [prefill] [decode]
 ///
 /// SIZE is toy, 1b or 7b; TEXT keeps the kernels whose name holds it. Without a GPU it says why in one sentence and ends with code 3.
 public final class Gpu {
@@ -73,8 +73,14 @@ public final class Gpu {
     switch (name) {
       case "kernels" -> kernels("");
       case "training" -> model(m -> {
-        try (var step = m.training()) {
+        try (var step = m.lora()) {
           report("training", "LoRA r 8 step, " + size.batch() + " x " + size.length(), step::run, size.tokens(), "tokens_per_second");
+        }
+      });
+      case "full" -> model(true, m -> {
+        try (var step = m.full()) {
+          report("full", "full step, " + size.fullBatch() + " x " + size.length() + (size.fullRecomputes() ? ", blocks recomputed" : ""), step::run,
+              size.fullBatch() * size.length(), "tokens_per_second");
         }
       });
       case "prefill" -> model(m -> {
@@ -91,7 +97,7 @@ public final class Gpu {
         }
       });
       default -> {
-        if (!name.startsWith(SOME)) throw new InvalidInput("section '" + name + "'", "expected kernels, kernels=TEXT, training, prefill or decode");
+        if (!name.startsWith(SOME)) throw new InvalidInput("section '" + name + "'", "expected kernels, kernels=TEXT, training, full, prefill or decode");
         kernels(name.substring(SOME.length()));
       }
     }
@@ -102,8 +108,12 @@ public final class Gpu {
   }
 
   private void model(Consumer<GpuModel> work) {
+    model(false, work);
+  }
+
+  private void model(boolean trainable, Consumer<GpuModel> work) {
     if (over()) return;
-    try (var m = new GpuModel(device, size)) {
+    try (var m = new GpuModel(device, size, trainable)) {
       work.accept(m);
     }
   }

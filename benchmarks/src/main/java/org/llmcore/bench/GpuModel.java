@@ -25,8 +25,8 @@ import org.llmcore.train.Optimizer;
 import org.llmcore.train.Trainer;
 import org.llmcore.train.Tuning;
 
-/// A model of random weights on a device, and what is timed with it: a LoRA step of rank 8 on all linear layers, reading a prompt,
-/// and a decode step of some sequences.
+/// A model of random weights on a device, and what is timed with it: a LoRA step of rank 8 on all linear layers, a step of full
+/// fine-tuning, reading a prompt, and a decode step of some sequences.
 final class GpuModel implements AutoCloseable {
   private static final int PAGE = 64;
 
@@ -35,12 +35,13 @@ final class GpuModel implements AutoCloseable {
   private final Region weights;
   private final Decoder decoder;
 
-  GpuModel(Device device, GpuSize size) {
+  /// @param trainable whether all weights are to be trained
+  GpuModel(Device device, GpuSize size, boolean trainable) {
     this.device = device;
     this.size = size;
     var form = Form.dense(size.dtype(), size.dtype());
     weights = device.reserve("weights", Decoder.bytes(size.config(), form));
-    decoder = Decoder.carve(size.config(), weights, form, false);
+    decoder = Decoder.carve(size.config(), weights, form, trainable);
     try (var noise = new Noise(device); var region = device.growing("scale")) {
       var scale = region.carve(DType.F32, Shape.of(1)).set(0.04f);
       for (var w : decoder.parameters().map().values()) {
@@ -59,20 +60,29 @@ final class GpuModel implements AutoCloseable {
     void close();
   }
 
-  Step training() {
-    int t = size.tokens();
-    var lora = LoraConfig.of(8, 16, 0, false, List.of("all-linear"));
-    var plan = MemoryPlan.of(new MemoryPlan.Shape(size.config(), Form.dense(size.dtype(), size.dtype()), Optional.of(lora), false), t, size.batch());
+  /// LoRA of rank 8 on all linear layers.
+  Step lora() {
+    return training(Optional.of(LoraConfig.of(8, 16, 0, false, List.of("all-linear"))), size.batch(), false);
+  }
+
+  /// AdamW on all parameters: bf16 with f32 masters, gradients and moments.
+  Step full() {
+    return training(Optional.empty(), size.fullBatch(), size.fullRecomputes());
+  }
+
+  private Step training(Optional<LoraConfig> lora, int sequences, boolean recompute) {
+    int t = sequences * size.length();
+    var plan = MemoryPlan.of(new MemoryPlan.Shape(size.config(), Form.dense(size.dtype(), size.dtype()), lora, recompute), t, sequences);
     var training = device.reserve("training", plan.training());
     var step = device.reserve("step", plan.step());
-    var tuning = Tuning.lora(decoder, lora, training);
-    tuning.lora().orElseThrow().initialise(1);
+    var tuning = lora.map(c -> Tuning.lora(decoder, c, training)).orElseGet(() -> Tuning.full(decoder));
+    tuning.lora().ifPresent(l -> l.initialise(1));
     var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 1));
-    var trainer = new Trainer(device, tuning, optimizer, step, false, 1);
+    var trainer = new Trainer(device, tuning, optimizer, step, recompute, 1);
     var positions = new int[t];
-    var starts = new int[size.batch() + 1];
+    var starts = new int[sequences + 1];
     for (int i = 0; i < t; i++) positions[i] = i % size.length();
-    for (int i = 0; i <= size.batch(); i++) starts[i] = i * size.length();
+    for (int i = 0; i <= sequences; i++) starts[i] = i * size.length();
     var batch = new Batch(ids(t, 5), ids(t, 6), starts, positions, t);
     return new Step() {
       private int number;

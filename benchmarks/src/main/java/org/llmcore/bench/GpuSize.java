@@ -23,6 +23,16 @@ record GpuSize(String name, LlamaConfig config, int batch, int length, DType dty
     };
   }
 
+  /// Sequences of a step of full fine-tuning: what the peer's script takes.
+  int fullBatch() {
+    return fullRecomputes() ? 2 : batch;
+  }
+
+  /// Whether that step keeps no activations within blocks.
+  boolean fullRecomputes() {
+    return name.equals("7b");
+  }
+
   /// Rows of a training batch.
   int tokens() {
     return batch * length;

@@ -84,6 +84,38 @@ public sealed interface MatMul extends Kernel {
     }
   }
 
+  /// A product and a low-rank term in one call: what LoRA's linear layers do, forward and backward.
+  ///
+  ///     y (+)= a·op(b) + scale · u·v
+  ///
+  /// | tensor | shape                | dtype        | role           |
+  /// |--------|----------------------|--------------|----------------|
+  /// | y      | (M,N)                | f32 bf16 f16 | written, added |
+  /// | a      | (M,K)                | f32 bf16 f16 | read           |
+  /// | b      | (K,N), (N,K) if tb   | f32 bf16 f16 | read           |
+  /// | u      | (M,R)                | f32 bf16 f16 | read           |
+  /// | v      | (R,N)                | f32 bf16 f16 | read           |
+  ///
+  /// A device either runs `base` and then `update`, and so rounds y twice, or sums both before it rounds.
+  ///
+  /// @throws IllegalArgumentException if the shapes do not fit; names all three of a product
+  record LowRank(Sink y, Tensor a, Tensor b, boolean tb, Tensor u, Tensor v, float scale) implements MatMul {
+    public LowRank {
+      new Product(y, a, b, false, tb, 1);
+      new Product(y, u, v, false, false, scale);
+    }
+
+    /// y (+)= a·op(b).
+    public Product base() {
+      return new Product(y, a, b, false, tb, 1);
+    }
+
+    /// y += scale · u·v.
+    public Product update() {
+      return new Product(Sink.add(y.tensor()), u, v, false, false, scale);
+    }
+  }
+
   /// y = op(a)·op(b), transposed as `ta` and `tb` say.
   static Tensor apply(Pass p, Tensor a, Tensor b, boolean ta, boolean tb) {
     Check.that(a.shape().rank() >= 2 && b.shape().rank() >= 2, "MatMul a%s · b%s does not fit: expected two dimensions or more", a.shape(), b.shape());
@@ -111,5 +143,37 @@ public sealed interface MatMul extends Kernel {
   /// y = a·b.
   static Tensor apply(Pass p, Tensor a, Tensor b) {
     return apply(p, a, b, false, false);
+  }
+
+  /// A linear layer with a low-rank update (Hu et al. 2021, arXiv:2106.09685, eq. 3).
+  ///
+  ///     y = x·Wᵀ + s·u·Bᵀ      u = x·Aᵀ
+  ///     du = s·dy·B    dBᵀ = s·uᵀ·dy    dx = dy·W + du·A    dA = duᵀ·x    dW = dyᵀ·x
+  ///
+  /// @param x (T,K)
+  /// @param w W (N,K)
+  /// @param a A (R,K)
+  /// @param bt Bᵀ (R,N)
+  static Tensor lowRank(Pass p, Tensor x, Tensor w, Tensor a, Tensor bt, float scale) {
+    var u = p.result(x.dtype(), Shape.of(x.rows(), a.dim(0)), x, a);
+    p.run(new Product(Sink.write(u), x, a, false, true, 1));
+    var y = p.result(x.dtype(), Shape.of(x.rows(), w.dim(0)), x, w, a, bt);
+    p.run(new LowRank(Sink.write(y), x, w, true, u, bt, scale));
+    p.onBackward(
+        y,
+        dy -> {
+          var dbt = p.sink(bt);
+          if (dbt.wanted()) p.run(new Product(dbt, u, dy, true, false, scale));
+          var dw = p.sink(w);
+          if (dw.wanted()) p.run(new Product(dw, dy, x, true, false, 1));
+          var du = p.sink(u);
+          if (!du.wanted()) return;
+          p.run(new Product(du, dy, bt, false, true, scale));
+          var da = p.sink(a);
+          if (da.wanted()) p.run(new Product(da, du.tensor(), x, true, false, 1));
+          var dx = p.sink(x);
+          if (dx.wanted()) p.run(new LowRank(dx, dy, w, false, du.tensor(), a, 1));
+        });
+    return y;
   }
 }

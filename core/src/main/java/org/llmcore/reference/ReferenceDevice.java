@@ -66,6 +66,7 @@ public final class ReferenceDevice implements HostDevice {
       case Embedding k -> EmbeddingReference.run(cells, k);
       case GradientNorm k -> GradientNormReference.run(cells, k);
       case MatMul.Product k -> MatMulReference.run(cells, k);
+      case MatMul.LowRank k -> MatMulReference.run(cells, k);
       case Move k -> MoveReference.run(cells, k);
       case QuantMatMul k -> QuantMatMulReference.run(cells, k);
       case Reduce k -> ReduceReference.run(cells, k);

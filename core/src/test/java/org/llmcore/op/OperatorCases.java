@@ -60,6 +60,12 @@ final class OperatorCases {
         return one(y);
       });
     }
+    for (int[] s : new int[][] {{3, 5, 7, 2}, {72, 136, 72, 8}, {70, 80, 100, 24}}) { // T, N, K, R
+      for (var dtype : List.of(F32, BF16)) {
+        add("low rank " + dtype + Arrays.toString(s), MatMul.class, dtype, Math.max(s[0], s[1] + s[3]), s[0] * s[1], (p, in) -> one(MatMul.lowRank(p,
+            in.leaf(dtype, s[0], s[2]), in.leaf(dtype, s[1], s[2]), in.leaf(F32, s[3], s[2]), in.leaf(F32, s[3], s[1]), 0.7f)));
+      }
+    }
     add("matmul batched a·b", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 2, 3, 5, 7), in.leaf(F32, 2, 3, 7, 4))));
     add("matmul batched a·bᵀ", MatMul.class, F32, 7, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 3, 4, 7), true)));
     add("matmul (B,T,K)·(N,K)ᵀ", MatMul.class, F32, 15, 200, (p, in) -> one(MatMul.apply(p, in.leaf(F32, 3, 5, 7), in.leaf(F32, 4, 7), true)));

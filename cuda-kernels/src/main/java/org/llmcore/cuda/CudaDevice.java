@@ -138,6 +138,11 @@ final class CudaDevice implements Device {
       products++;
       return;
     }
+    if (blas.isPresent() && kernel instanceof MatMul.LowRank p) {
+      run(p.base());
+      run(p.update());
+      return;
+    }
     CudaDispatch.run(launch, kernel);
   }
 

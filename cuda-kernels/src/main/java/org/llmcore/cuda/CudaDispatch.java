@@ -91,6 +91,7 @@ final class CudaDispatch {
           .i64(k.x().elements()).i64(k.key()).i32((int) Math.ceil((double) k.rate() * 0x1p24)).f32(1 / (1 - k.rate())).run();
 
       case MatMul.Product k -> MatMulCuda.run(l, k);
+      case MatMul.LowRank k -> MatMulCuda.run(l, k);
 
       case RmsNorm.Forward k -> l.of("rms_norm", "rms_norm_forward").grid(k.x().rows(), 1, 1).threads(ROW_THREADS)
           .tensor(k.y()).pointer(k.rstd()).tensor(k.x()).tensor(k.w()).i32(k.x().columns()).f32(k.eps()).run();

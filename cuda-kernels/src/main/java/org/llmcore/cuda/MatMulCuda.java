@@ -1,7 +1,10 @@
 package org.llmcore.cuda;
 
+import java.util.function.BiFunction;
+
 import org.llmcore.op.MatMul;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// Which kernel multiplies two matrices, by dtype, shape, alignment and GPU; one launch line each. From the top, the first
@@ -17,11 +20,16 @@ import org.llmcore.tensor.Tensor;
 /// | `matmul_mixed`  | f32 · bf16, bf16 · f32          | a is not transposed                                             |
 /// | `matmul_plain`  | f32 · f32, f16 · others, …      | no tensor cores: an f32 operand is never rounded                |
 ///
+/// A product with a low-rank term takes `matmul_hopper` with a step over k more, where that kernel runs; elsewhere it is two products.
+///
 /// All but `matmul_mma`, `matmul_mixed` and `matmul_plain` need rows and addresses of multiples of 16 bytes, and no batch.
 /// Which kernel runs depends on shapes, so a sum may have another order at 64 rows than at 65.
 final class MatMulCuda {
   private static final int FEW = 64;
   private static final int TILE = 128;
+  private static final int DEEP = 64; // k of a step of matmul_hopper
+  private static final int RANKS = 16; // of a low-rank term, a step
+  private static final int PLANE_THREADS = 64;
   private static final int PLAIN_TILE = 64;
   private static final int STRIP = 32; // columns or rows that a block of matmul_stream and matmul_outer makes
   private static final int UPDATE_COLUMNS = 256; // of y, a turn of a block of matmul_update
@@ -47,11 +55,34 @@ final class MatMulCuda {
     else if (rows && p.n() <= FEW && a.dtype() == DType.BF16) stream(l, p, a, b, p.n(), 1);
     else if (wide && bf16 && p.ta() && !p.tb() && p.m() <= FEW) outer(l, p);
     else if (update(p)) update(l, p);
-    else if (wide && bf16 && p.m() > FEW && p.n() > FEW && p.k() > 0 && l.device().capability() == 90) hopper(l, p);
+    else if (wide && bf16 && many(l, p)) hopper(l, p, "", (kernel, _) -> kernel);
     else if (half && p.batch() <= MOST_BATCHES) tiles(l.of("matmul_mma", "matmul_mma_" + name(a) + form(p)).shared(STAGES), p);
     else if (mixed && !p.ta() && p.batch() <= MOST_BATCHES) tiles(
         l.of("matmul_mixed", "matmul_mixed_" + name(a) + "_" + name(b) + form(p)).shared(MIXED_STAGES), p);
     else plain(l, p);
+  }
+
+  /// y (+)= a·op(b) + scale·u·v. The term rides on the product: chunks of 16 of its ranks are a step of 64 k of their own, u beside scale·v
+  /// as three bf16 that are exact (`split3`).
+  static void run(Launch l, MatMul.LowRank p) {
+    var base = p.base();
+    boolean bf16 = p.a().dtype() == DType.BF16 && p.b().dtype() == DType.BF16 && p.u().dtype() == DType.BF16 && p.v().dtype() == DType.F32;
+    if (!bf16 || !wide(p.a()) || !wide(p.b()) || !wide(p.u()) || base.n() % 8 != 0 || !many(l, base)) {
+      run(l, base);
+      run(l, p.update());
+      return;
+    }
+    int r = p.u().columns();
+    int chunks = (int) count(r, RANKS);
+    var planes = p.tb() ? l.scratch(DType.BF16, Shape.of(base.n(), chunks * DEEP)) : l.scratch(DType.BF16, Shape.of(chunks * DEEP, base.n()));
+    l.of("matmul_hopper", "matmul_planes").grid(count(base.n(), PLANE_THREADS), chunks, 1).threads(PLANE_THREADS).pointer(planes).pointer(p.v()).i32(r)
+        .i32(base.n()).f32(p.scale()).flag(p.tb()).run();
+    hopper(l, base, "_low", (kernel, width) -> kernel.map(p.u(), DEEP, TILE).map(planes, DEEP, p.tb() ? width : DEEP).i32(chunks));
+  }
+
+  /// Whether a product of bf16 in rows of multiples of 16 bytes is one for wgmma.
+  private static boolean many(Launch l, MatMul.Product p) {
+    return p.m() > FEW && p.n() > FEW && p.k() > 0 && l.device().capability() == 90;
   }
 
   private static String name(Tensor t) {
@@ -128,15 +159,18 @@ final class MatMulCuda {
   }
 
   /// Tiles 256 wide, or 128 where that fills the last wave so much better that the tenth it costs is won back.
-  private static void hopper(Launch l, MatMul.Product p) {
+  /// @param kind the end of the kernel's name
+  /// @param more appends arguments, for a tile of some width
+  private static void hopper(Launch l, MatMul.Product p, String kind, BiFunction<Launch, Integer, Launch> more) {
     int processors = l.device().multiprocessors();
     long large = count(p.m(), TILE) * count(p.n(), 2 * TILE);
     long small = count(p.m(), TILE) * count(p.n(), TILE);
     boolean narrow = 11 * count(small, processors) < 20 * count(large, processors);
     int width = narrow ? TILE : 2 * TILE;
-    l.of("matmul_hopper", "matmul_hopper" + form(p) + "_" + width)
+    l.of("matmul_hopper", "matmul_hopper" + form(p) + "_" + width + kind)
         .grid(Math.min(narrow ? small : large, processors), 1, 1).threads(384).shared(RING).sink(p.y())
-        .map(p.a(), 64, p.ta() ? 64 : TILE).map(p.b(), 64, p.tb() ? width : 64).i32(p.m()).i32(p.n()).i32(p.k())
-        .flag(eights(p.y().tensor())).f32(p.alpha()).run();
+        .map(p.a(), DEEP, p.ta() ? DEEP : TILE).map(p.b(), DEEP, p.tb() ? width : DEEP).i32(p.m()).i32(p.n()).i32(p.k())
+        .flag(eights(p.y().tensor())).f32(p.alpha());
+    more.apply(l, width).run();
   }
 }

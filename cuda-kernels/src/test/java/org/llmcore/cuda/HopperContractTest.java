@@ -8,7 +8,8 @@ import org.llmcore.op.OperatorContract;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-/// The contract's attention that runs by wgmma where a GPU has it; its matrix products are those of `MatMulCudaTest`, all else is the same code.
+/// The contract's attention and low-rank layers that run by wgmma where a GPU has it; its matrix products are those of `MatMulCudaTest`, all
+/// else is the same code.
 class HopperContractTest extends OperatorContract {
   private HostCuda host;
   private CudaDevice device;
@@ -31,7 +32,7 @@ class HopperContractTest extends OperatorContract {
 
   @Override
   protected boolean selects(String name) {
-    return name.matches("attention (tiles )?BF16 .* D(64|128)\\[.*");
+    return name.matches("attention (tiles )?BF16 .* D(64|128)\\[.*|low rank BF16.*");
   }
 
   @Override

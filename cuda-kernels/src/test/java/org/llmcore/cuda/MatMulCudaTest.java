@@ -36,10 +36,14 @@ import static org.llmcore.tensor.DType.F32;
 /// Every matrix product kernel at sizes round its tiles, on a GPU that has wgmma and on one that has not, on the host driver.
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class MatMulCudaTest {
-  /// One product: y (m,n) of `batch` matrices, op(a) (m,k), op(b) (k,n).
-  record Case(DType a, DType b, DType y, boolean ta, boolean tb, int batch, int m, int n, int k, boolean add, float alpha) {
+  /// One product: y (m,n) of `batch` matrices, op(a) (m,k), op(b) (k,n); with a rank, a·op(b) and alpha times a low-rank term, f32 beside bf16.
+  record Case(DType a, DType b, DType y, boolean ta, boolean tb, int batch, int m, int n, int k, int rank, boolean add, float alpha) {
     Case(DType a, DType b, DType y, boolean ta, boolean tb, int m, int n, int k, boolean add) {
-      this(a, b, y, ta, tb, 1, m, n, k, add, add ? -0.7f : 1);
+      this(a, b, y, ta, tb, 1, m, n, k, 0, add, add ? -0.7f : 1);
+    }
+
+    static Case low(DType y, boolean tb, int m, int n, int k, int rank, boolean add) {
+      return new Case(BF16, BF16, y, false, tb, 1, m, n, k, rank, add, 1.7f);
     }
 
     private static Tensor filled(Device device, org.llmcore.tensor.Region region, DType dtype, long key, int... dims) {
@@ -62,7 +66,9 @@ class MatMulCudaTest {
           b = b.reshape(tb[1], tb[2]);
           y = y.reshape(m, n);
         }
-        device.run(new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, ta(), tb(), alpha));
+        var to = add ? Sink.add(y) : Sink.write(y);
+        if (rank == 0) device.run(new MatMul.Product(to, a, b, ta(), tb(), alpha));
+        else device.run(new MatMul.LowRank(to, a, b, tb(), filled(device, region, BF16, 4, m, rank), filled(device, region, F32, 5, rank, n), alpha));
         return y.toFloats();
       }
     }
@@ -70,7 +76,7 @@ class MatMulCudaTest {
 
   /// The error of a sum in f32, since products are exact; and a unit of y's dtype, since both sides are rounded to it.
   private static double tolerance(Case c, double largest) {
-    double sum = new Tolerance(F32, c.k + 1).of(Math.max(largest, 1));
+    double sum = new Tolerance(F32, c.k + c.rank + 1).of(Math.max(largest, 1));
     return switch (c.y) {
       case BF16 -> sum + 0x1p-7 * largest;
       case F16 -> sum + 0x1p-10 * largest;
@@ -130,9 +136,9 @@ class MatMulCudaTest {
       forms(out, BF16, F32, s[2] % 2 == 0 ? BF16 : F32, s[0], s[1], s[2]);
     }
     for (boolean tb : new boolean[] {false, true}) {
-      out.add(new Case(BF16, BF16, BF16, false, tb, 3, 70, 40, 24, true, 0.5f));
-      out.add(new Case(BF16, BF16, F16, true, tb, 2, 17, 9, 33, false, 1));
-      out.add(new Case(F32, BF16, F32, false, tb, 2, 33, 40, 48, false, 1));
+      out.add(new Case(BF16, BF16, BF16, false, tb, 3, 70, 40, 24, 0, true, 0.5f));
+      out.add(new Case(BF16, BF16, F16, true, tb, 2, 17, 9, 33, 0, false, 1));
+      out.add(new Case(F32, BF16, F32, false, tb, 2, 33, 40, 48, 0, false, 1));
     }
     return out.stream();
   }
@@ -145,6 +151,19 @@ class MatMulCudaTest {
       forms(out, BF16, BF16, s[2] % 16 == 0 ? F32 : BF16, s[0], s[1], s[2]);
     }
     out.add(new Case(BF16, BF16, F16, false, true, 129, 131, 64, true)); // only y's rows are no multiples of 16 bytes
+    return out.stream();
+  }
+
+  /// Low-rank terms of a few and of many steps, of ranks that fill none; blocks that walk over several tiles.
+  static Stream<Case> low() {
+    var out = new ArrayList<Case>();
+    for (boolean tb : new boolean[] {false, true}) {
+      out.add(Case.low(BF16, tb, 72, 72, 8, 8, false));
+      out.add(Case.low(F32, tb, 136, 264, 72, 16, true));
+      out.add(Case.low(BF16, tb, 264, 392, 136, 24, true));
+      out.add(Case.low(F32, tb, 128, 128, 320, 64, false));
+      out.add(Case.low(BF16, tb, 300, 520, 64, 8, false));
+    }
     return out.stream();
   }
 
@@ -192,7 +211,7 @@ class MatMulCudaTest {
   }
 
   @ParameterizedTest
-  @MethodSource("large")
+  @MethodSource({"large", "low"})
   void agreesWithTheReferenceWithWgmma(Case c) {
     agrees(c, hopper, c.hashCode() & 0xffff);
   }
@@ -226,6 +245,13 @@ class MatMulCudaTest {
         assertThat(c.on(ampere)).as(c.toString()).isEqualTo(c.on(cpu));
       }
     }
+  }
+
+  /// Where wgmma does not run, or a rank's rows are no multiples of 16 bytes, it is a product and another.
+  @Test
+  void aLowRankTermThatDoesNotRideIsAProductOfItsOwn() {
+    agrees(Case.low(F32, true, 72, 72, 40, 8, true), ampere, 6);
+    for (int rank : new int[] {3, 4}) agrees(Case.low(BF16, false, 72, 80, 40, rank, false), hopper, 7);
   }
 
   /// The planes of an f32 operand carry all 24 bits: a product with ones is the value itself.

@@ -28,6 +28,8 @@ class MatMulMutationTest {
     MMA("matmul_mma", "bf16_nn", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, false, 130, 40, 264, false)),
     MIXED("matmul_mixed", "f32_bf16_tn", 80, new MatMulCudaTest.Case(F32, BF16, F32, false, true, 70, 72, 40, false)),
     HOPPER("matmul_hopper", "nn_128", 90, new MatMulCudaTest.Case(BF16, BF16, F32, false, false, 264, 72, 648, false)),
+    LOW("matmul_hopper", "tn_128_low", 90, MatMulCudaTest.Case.low(F32, true, 136, 72, 136, 24, false)),
+    LOW_ACROSS("matmul_hopper", "nn_128_low", 90, MatMulCudaTest.Case.low(F32, false, 136, 72, 136, 24, false)),
     STREAM("matmul_skinny", "stream_bf16_8", 80, new MatMulCudaTest.Case(BF16, BF16, F32, false, true, 5, 140, 520, false)),
     OUTER("matmul_skinny", "outer_16", 80, new MatMulCudaTest.Case(BF16, BF16, F32, true, false, 8, 40, 1000, false)),
     UPDATE("matmul_skinny", "update_bf16", 80, new MatMulCudaTest.Case(BF16, F32, BF16, false, false, 500, 24, 3, true));
@@ -52,7 +54,7 @@ class MatMulMutationTest {
         if (file.equals("skinny.cuh") && !family.equals("matmul_skinny")) continue;
         text.append(Files.readString(Path.of("src/main/cuda", file)));
       }
-      var name = "llm_\\w*(?<!" + kernel + ")";
+      var name = "llm_\\w*(?<!" + kernel + "|planes)";
       return text.toString().replaceAll("#pragma once\n|#include \"(matmul|skinny).*\n|EXPORT_KERNEL\\(" + name + "\\)\n", "")
           .replaceAll("extern \"C\" .*\n" + name + "\\(\\w+\\) .*\n", "");
     }
@@ -89,6 +91,16 @@ class MatMulMutationTest {
       new Bug(Subject.HOPPER, "panel_desc(sb, PANEL)", "panel_desc(sb, PANEL / 2)"),
       new Bug(Subject.HOPPER, "kk * (TB ? 2 : 128)", "kk * (TB ? 2 : 64)"),
       new Bug(Subject.HOPPER, "        __syncwarp();\n        patch_out", "        patch_out"),
+      new Bug(Subject.LOW, "base + low : base", "base : base"),
+      new Bug(Subject.LOW, "(k - base) * RANKS", "(k - base) * BK"),
+      new Bug(Subject.LOW, "n * BN, (k - base) * BK", "n * BN, k * BK"),
+      new Bug(Subject.LOW, "k >= base ? 0", "k > base ? 0"),
+      new Bug(Subject.LOW, "rank < r;", "rank <= r;"),
+      new Bug(Subject.LOW, "scale * at[0]", "at[0]"),
+      new Bug(Subject.LOW, "if (j >= n) return;", ""),
+      new Bug(Subject.LOW, "split3(p[0][i], p[1][i], p[2][i], in", "split3(p[0][i], p[2][i], p[2][i], in"),
+      new Bug(Subject.LOW_ACROSS, "chunk * BK * n + j", "chunk * RANKS * n + j"),
+      new Bug(Subject.LOW_ACROSS, "i % RANKS / 2] >> 16 * (i % 2)", "i % RANKS / 2] >> 16 * (i & 2)"),
       new Bug(Subject.STREAM, "    __syncthreads();\n    if (warp < half)", "    if (warp < half)"),
       new Bug(Subject.STREAM, "  __syncthreads();\n}\n\n// Element of", "}\n\n// Element of"),
       new Bug(Subject.STREAM, "min(first + i * 8 + g, many - 1)", "(first + i * 8 + g)"),

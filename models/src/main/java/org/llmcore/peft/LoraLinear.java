@@ -1,5 +1,6 @@
 package org.llmcore.peft;
 
+import org.llmcore.model.DenseLinear;
 import org.llmcore.model.Linear;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.MatMul;
@@ -20,7 +21,8 @@ import org.llmcore.tensor.Tensor;
 /// | u      | (T, r)         | as x  |
 ///
 /// B is held transposed (files hold it as PEFT does): all of its products then run along contiguous rows, and its gradient is
-/// a chain over tokens. The update is added to y in place: one product of inner length r, nothing else is materialised.
+/// a chain over tokens. Without dropout a dense base and its update are one call (`MatMul.LowRank`), forward and backward; else the
+/// update is added to y in place: one product of inner length r, nothing else is materialised.
 public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dropout, Masks masks) implements Linear {
   /// Where dropout masks come from: a key per (seed, optimizer step, module) and the row of the batch's first token within
   /// the step, so that masks do not depend on how the step is split into micro-batches.
@@ -58,6 +60,8 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
 
   @Override
   public Tensor apply(Pass p, Tensor x) {
+    boolean drops = dropout > 0 && p.training();
+    if (base instanceof DenseLinear d && !drops) return MatMul.lowRank(p, x, d.w(), a, bt, scale);
     var y = base.apply(p, x); // (T,outputs)
     var dropped = Dropout.apply(p, x, dropout, masks.key(name(), inputs()));
     var u = MatMul.apply(p, dropped, a, true); // (T,r)
