@@ -136,7 +136,7 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
   if (p.sequence == sequences) return;
   const int share = heads / groups, rows = p.to - p.from, first = causal ? p.first : 0, group = threadIdx.x / 128, tid = threadIdx.x % 128;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < STAGES; s++) mbar_init(full + s, 2), mbar_init(empty + s, 8);
+    for (int s = 0; s < STAGES; s++) mbar_init(full + s, 33), mbar_init(empty + s, 8);   // the copies, and every lane that writes statistics
     mbar_init(own, 1);
     mbar_fence_init();
   }
@@ -171,8 +171,7 @@ __device__ __forceinline__ void backward_kv(bf16* dk, int dkadd, bf16* dv, int d
             const float2 x = t0 + c < rows ? from[t0 + c] : make_float2(INFINITY, 0.0f);
             lse[c] = x.x, lse[ROWS + c] = x.y;
           }
-          __syncwarp();
-          if (tid % 32 == 0) mbar_arrive(full + stage);
+          mbar_arrive(full + stage);
           if (++stage == STAGES) stage = 0, phase ^= 1;
         }
     }

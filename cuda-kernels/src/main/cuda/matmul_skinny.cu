@@ -15,7 +15,7 @@
 // and 2 or 4·few·K from L2 for every 32 rows. Where that leaves multiprocessors with less than two blocks, a block takes 16 rows
 // (_narrow): the same sums.
 //
-// outer: grid ⌈many/32⌉, 256 threads, 8 rings of 4 stages of 16 tokens filled by cp.async; moves 2·T·many bytes, and 2·T·few from L2
+// outer: grid ⌈many/32⌉, 256 threads, 8 rings of 8 stages (4 for 64 rows) of 16 tokens filled by cp.async; moves 2·T·many bytes, and 2·T·few from L2
 // for every 32 columns. K, few (outer) and many (outer, update) are multiples of 8; addresses are multiples of 16 bytes.
 //
 // update: grid (⌈many/256⌉, up to ⌈T/64⌉), 256 threads; S stays in shared memory while the block walks down T, 64 rows a turn, 8 rows
@@ -110,7 +110,7 @@ __device__ __forceinline__ void outer(void* y, int ydt, int add, const bf16* c, 
                                       float alpha) {
   using TileC = Tile<bf16, true, 16 * R, 16>;
   using TileS = Tile<bf16, true, 32, 16>;
-  constexpr int STAGES = 4, STAGE = TileC::BYTES + TileS::BYTES;
+  constexpr int STAGES = R < 4 ? 8 : 4, STAGE = TileC::BYTES + TileS::BYTES;
   DYN_SHARED(raw);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, first = blockIdx.x * 32, slabs = (T + 15) / 16;
   unsigned char* ring = raw + warp * STAGES * STAGE;   // each warp has its own

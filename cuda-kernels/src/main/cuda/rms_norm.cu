@@ -11,7 +11,97 @@
 // columns 8t … 8t+7, then those 1024 further on, then a tree. dw is one ascending chain over rows that starts from the destination when adding
 // (rule 2 of org.llmcore.op.Kernel): 16 warps fetch and multiply 128 rows ahead while one adds 128 products per column, 4 cycles each, so that
 // the chain of 8192 rows takes 20 µs, less than its bytes. No atomics.
+//
+// Rows of bf16 up to 4096 columns are held in registers (`_row`): all that a thread reads is under way at once, and nothing is read twice.
 #include "common.cuh"
+
+static constexpr int HELD = 4, SPAN = 1024;   // pieces of 8 columns a thread, from one to the next
+
+__device__ __forceinline__ void take(Pack8 (&to)[HELD], const bf16* row, int columns) {
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int c = threadIdx.x * 8 + i * SPAN;
+    if (c < columns) to[i] = *reinterpret_cast<const Pack8*>(row + c);
+  }
+}
+__device__ __forceinline__ void open(float (&f)[8], const Pack8& p) { load8(f, reinterpret_cast<const bf16*>(&p)); }
+__device__ __forceinline__ bool holds(int columns, int a, int b, int c, int d) {
+  return columns <= HELD * SPAN && a == BF16 && b == BF16 && c == BF16 && d == BF16;
+}
+
+// y = norm(x), or h = x + r, y = norm(h) where ADDED.
+template <bool ADDED>
+__device__ __forceinline__ void forward_row(bf16* y, float* rstd, bf16* h, const bf16* x, const bf16* r, const bf16* w, int columns, float eps) {
+  __shared__ float scratch[32];
+  const long long row = (long long)blockIdx.x * columns;
+  Pack8 u[HELD], v[HELD], g[HELD];
+  take(u, x + row, columns), take(g, w, columns);
+  if (ADDED) take(v, r + row, columns);
+  float s = 0.0f;
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int c = threadIdx.x * 8 + i * SPAN;
+    if (c >= columns) continue;
+    float a[8], b[8];
+    open(a, u[i]);
+    if (ADDED) {
+      open(b, v[i]);
+#pragma unroll
+      for (int j = 0; j < 8; j++) a[j] += b[j];
+      store8(h + row + c, a);
+#pragma unroll
+      for (int j = 0; j < 4; j++) u[i].h[j] = __floats2bfloat162_rn(a[2 * j], a[2 * j + 1]);
+      open(a, u[i]);   // as it was rounded
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++) s = fmaf(a[j], a[j], s);
+  }
+  s = block_sum(s, scratch);
+  const float k = 1.0f / sqrtf(s / columns + eps);
+  if (threadIdx.x == 0) rstd[blockIdx.x] = k;
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int c = threadIdx.x * 8 + i * SPAN;
+    if (c >= columns) continue;
+    float a[8], b[8];
+    open(a, u[i]), open(b, g[i]);
+#pragma unroll
+    for (int j = 0; j < 8; j++) a[j] *= k * b[j];
+    store8(y + row + c, a);
+  }
+}
+
+__device__ __forceinline__ void backward_row(bf16* dx, int add, const bf16* dy, const bf16* x, const bf16* w, float r, int columns) {
+  __shared__ float scratch[32];
+  const long long row = (long long)blockIdx.x * columns;
+  Pack8 d[HELD], v[HELD], g[HELD];
+  take(d, dy + row, columns), take(v, x + row, columns), take(g, w, columns);
+  float s = 0.0f;
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    if (threadIdx.x * 8 + i * SPAN >= columns) continue;
+    float a[8], b[8], f[8];
+    open(a, d[i]), open(b, v[i]), open(f, g[i]);
+#pragma unroll
+    for (int j = 0; j < 8; j++) s = fmaf(f[j] * a[j], b[j], s);
+  }
+  const float k = block_sum(s, scratch) / columns * r * r;
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int c = threadIdx.x * 8 + i * SPAN;
+    if (c >= columns) continue;
+    float a[8], b[8], f[8];
+    open(a, d[i]), open(b, v[i]), open(f, g[i]);
+#pragma unroll
+    for (int j = 0; j < 8; j++) a[j] = r * (f[j] * a[j] - b[j] * k);
+    if (add) {
+      load8(b, dx + row + c);
+#pragma unroll
+      for (int j = 0; j < 8; j++) a[j] += b[j];
+    }
+    store8(dx + row + c, a);
+  }
+}
 
 // y = norm(x); `get` gives eight elements of x, which the thread that asked finds in x afterwards.
 template <typename Get>
@@ -41,6 +131,7 @@ __device__ __forceinline__ void forward(void* y, int ydt, float* rstd, const voi
 extern "C" __global__ void __launch_bounds__(128)
 llm_rms_norm_forward(void* y, int ydt, float* rstd, const void* x, int xdt, const void* w, int wdt, int columns, float eps) {
   const bool fast = wide(columns, (char*)y, (const char*)x, (const char*)w);
+  if (fast && holds(columns, ydt, xdt, wdt, BF16)) return forward_row<false>((bf16*)y, rstd, nullptr, (const bf16*)x, nullptr, (const bf16*)w, columns, eps);
   forward(y, ydt, rstd, x, xdt, w, wdt, columns, eps, fast, [&](float (&v)[8], long long i, int left) { load8(xdt, v, x, i, left, fast); });
 }
 
@@ -49,6 +140,9 @@ extern "C" __global__ void __launch_bounds__(128)
 llm_rms_norm_forward_added(void* y, int ydt, float* rstd, void* h, int hdt, const void* x, int xdt, const void* r, int rdt, const void* w, int wdt,
                            int columns, float eps) {
   const bool fast = wide(columns, (char*)y, (char*)h, (const char*)x, (const char*)r, (const char*)w);
+  if (fast && hdt == BF16 && holds(columns, ydt, xdt, rdt, wdt)) {
+    return forward_row<true>((bf16*)y, rstd, (bf16*)h, (const bf16*)x, (const bf16*)r, (const bf16*)w, columns, eps);
+  }
   forward(y, ydt, rstd, h, hdt, w, wdt, columns, eps, fast, [&](float (&v)[8], long long i, int left) {
     float u[8];
     load8(xdt, v, x, i, left, fast), load8(rdt, u, r, i, left, fast);
@@ -67,6 +161,7 @@ llm_rms_norm_backward_x(void* dx, int dxdt, int add, const void* dy, int dydt, c
   const long long row = (long long)blockIdx.x * columns;
   const bool fast = wide(columns, (char*)dx, (const char*)dy, (const char*)x, (const char*)w);
   const float r = rstd[blockIdx.x];
+  if (fast && holds(columns, dxdt, dydt, xdt, wdt)) return backward_row((bf16*)dx, add, (const bf16*)dy, (const bf16*)x, (const bf16*)w, r, columns);
   float s = 0.0f;
   for (int c = threadIdx.x * 8; c < columns; c += 1024) {
     float d[8], v[8], g[8];

@@ -105,9 +105,9 @@ final class CudaDispatch {
             .tensor(k.x()).pointer(k.rstd()).i32(k.x().rows()).i32(k.x().columns()).run();
       }
 
-      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().rows() * eighths(k.x().columns() / 2)).sink(k.y())
+      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().dim(0) * (k.x().dim(1) + 3L) / 4 * eighths(k.x().columns() / 2)).sink(k.y())
           .tensor(k.x())
-          .pointer(k.positions()).pointer(k.table()).i64(k.x().rows()).i32(k.x().dim(1)).i32(k.x().columns())
+          .pointer(k.positions()).pointer(k.table()).i64(k.x().dim(0)).i32(k.x().dim(1)).i32(k.x().columns())
           .flag(k.pairing() == Rope.Pairing.NEIGHBOURS).flag(k.inverse()).run();
 
       case SwiGlu.Forward k -> l.of("swiglu", "swiglu_forward").over(eighths(k.h().elements())).tensor(k.h()).tensor(k.gate())

@@ -134,7 +134,7 @@ final class MatMulCuda {
 
   private static void outer(Launch l, MatMul.Product p) {
     int width = Math.max(16, Integer.highestOneBit(2 * p.m() - 1));
-    l.of("matmul_skinny", "matmul_outer_" + width).grid(count(p.n(), STRIP), 1, 1).shared(8 * 4 * (32 * width + 1024)).sink(p.y())
+    l.of("matmul_skinny", "matmul_outer_" + width).grid(count(p.n(), STRIP), 1, 1).shared(8 * (width < 64 ? 8 : 4) * (32 * width + 1024)).sink(p.y())
         .pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).f32(p.alpha()).run();
   }
 

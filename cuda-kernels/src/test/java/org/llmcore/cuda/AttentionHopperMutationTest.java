@@ -67,7 +67,7 @@ class AttentionHopperMutationTest {
       new Bug(BACKWARD, "backward_q(", " || e / 4 * 8 + e % 2 >= to", ""),
       new Bug(BACKWARD, "backward_q(", "if (lane == 0) mbar_arrive(empty + stage);", ""),
       new Bug(BACKWARD, "backward_q(", "min(row0 + ROWS, keys)", "min(row0, keys)"),
-      new Bug(BACKWARD, "backward_kv(", "mbar_init(full + s, 2)", "mbar_init(full + s, 1)"),
+      new Bug(BACKWARD, "backward_kv(", "mbar_init(full + s, 33)", "mbar_init(full + s, 32)"),
       new Bug(BACKWARD, "backward_kv(", "mbar_wait(empty + stage, phase ^ 1);   //", "//"),
       new Bug(BACKWARD, "backward_kv(", "mbar_wait(empty + stage, phase ^ 1);\n", "\n"),
       new Bug(BACKWARD, "backward_kv(", "mbar_expect_tx(full + stage, 2 * ", "mbar_expect_tx(full + stage, 1 * "),
