@@ -53,7 +53,7 @@ section ptx 60 env LLM_CUDA=ptx "$home/bin/llm-core-check" -c org.llmcore.cuda.L
 # 4. How fast?
 gpu() { section "$1" "$2" "$java" $flags -Xmx8g -cp "$home/llm-core.jar:$checks" org.llmcore.bench.Gpu "$size" $(($2 - 15 > 2 ? $2 - 15 : 2)) "${@:3}"; }
 gpu kernels 110 kernels
-gpu training 70 training
+gpu training 100 training full
 gpu decode 60 prefill decode
 # 5. And PyTorch on the same machine?
 [ ! -f "${GPU_PEERS:-/none}/run_all.sh" ] || section peers "$(left)" bash "$GPU_PEERS/run_all.sh" "$out/peers"

@@ -43,7 +43,7 @@ class GpuTest {
     assertThat(lines).allMatch(l -> l.get("micros").asDouble() > 0 && l.get("device").asText().startsWith("cuda"));
     assertThat(lines).extracting(l -> l.get("case").asText()).containsAll(
         GpuCase.of(GpuSize.of("toy")).stream().map(GpuCase::name).toList());
-    assertThat(lines).extracting(l -> l.get("section").asText()).contains("kernel", "training", "prefill", "decode");
+    assertThat(lines).extracting(l -> l.get("section").asText()).contains("kernel", "training", "full", "prefill", "decode");
   }
 
   @Test

@@ -101,6 +101,7 @@ public sealed interface MatMul extends Kernel {
   /// @throws IllegalArgumentException if the shapes do not fit; names all three of a product
   record LowRank(Sink y, Tensor a, Tensor b, boolean tb, Tensor u, Tensor v, float scale) implements MatMul {
     public LowRank {
+      Check.that(y.wanted() && y.tensor().shape().rank() == 2, "MatMul with a low-rank term needs a destination of two dimensions");
       new Product(y, a, b, false, tb, 1);
       new Product(y, u, v, false, false, scale);
     }
