@@ -32,7 +32,7 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
       case MatMul.Product k -> product(k, bytes);
       case MatMul.LowRank k -> {
         var base = product(k.base(), bytes);
-        yield new Cost(base.name + " + u·v", base.flops + 2.0 * k.y().tensor().elements() * k.u().columns(), base.pairs, bytes);
+        yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
       }
       case QuantMatMul.Product k ->
           new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
@@ -48,12 +48,11 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
   }
 
   private static Cost product(MatMul.Product k, double bytes) {
-    int inner = k.ta() ? k.a().dim(-2) : k.a().dim(-1);
     boolean pairs = k.a().dtype() == DType.BF16 && k.b().dtype() == DType.BF16;
-    int least = Math.min(inner, Math.min(k.y().tensor().dim(-1), k.y().tensor().dim(-2)));
+    int least = Math.min(k.k(), Math.min(k.y().tensor().dim(-1), k.y().tensor().dim(-2)));
     var direction = k.ta() ? "dyᵀ·x" : k.tb() ? "x·Wᵀ" : "dy·W";
     var dtypes = word(k.a()) + (k.b().dtype() == k.a().dtype() ? "" : "·" + word(k.b()));
-    return new Cost(direction + ", " + dtypes + (least <= THIN ? ", thin" : ""), 2.0 * k.y().tensor().elements() * inner, pairs, bytes);
+    return new Cost(direction + ", " + dtypes + (least <= THIN ? ", thin" : ""), k.flops(), pairs, bytes);
   }
 
   private static String word(Tensor t) {

@@ -85,7 +85,7 @@ public final class Gpu {
               report("full", title, step::run, size.fullBatch() * size.length(), "tokens_per_second");
             }
           });
-        } catch (InvalidInput e) { // 7b's 113 GiB of training state fit on few GPUs
+        } catch (InvalidInput e) { // 7b's 113 GiB of weights and training state fit on few GPUs
           failed("full", title, e);
         }
       }

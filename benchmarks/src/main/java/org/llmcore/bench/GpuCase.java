@@ -108,7 +108,7 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     });
   }
 
-  /// What an adapter of rank r adds to a linear layer: u = x·Aᵀ, y += u·Bᵀ and the gradient of A.
+  /// What an adapter of rank r adds to a linear layer: u = x·Aᵀ, y += u·Bᵀ by itself or with its product, forward and backward, and the gradient of A.
   private static void adapters(List<GpuCase> out, GpuSize s, int r) {
     int t = s.tokens();
     int h = s.config().hidden();
@@ -116,10 +116,10 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     double x = (double) d.bytes() * t * h;
     out.add(new GpuCase("adapter down", 0, x, (g, n) -> new MatMul.Product(Sink.write(n.carve(g, d, t, r)), n.carve(g, d, t, h), n.carve(g, F32, r, h), false, true, 1)));
     out.add(new GpuCase("adapter up", 0, 2 * x, (g, n) -> new MatMul.Product(Sink.add(n.carve(g, d, t, h)), n.carve(g, d, t, r), n.carve(g, F32, r, h), false, false, 2e-3f)));
-    out.add(new GpuCase("adapted forward", 2.0 * t * h * h, 2 * x, (g, n) -> new MatMul.LowRank(Sink.write(n.carve(g, d, t, h)), n.carve(g, d, t, h),
-        n.carve(g, d, h, h), true, n.carve(g, d, t, r), n.carve(g, F32, r, h), 2)));
-    out.add(new GpuCase("adapted dx", 2.0 * t * h * h, 2 * x, (g, n) -> new MatMul.LowRank(Sink.write(n.carve(g, d, t, h)), n.carve(g, d, t, h),
-        n.carve(g, d, h, h), false, n.carve(g, d, t, r), n.carve(g, F32, r, h), 2)));
+    for (boolean forward : new boolean[] {true, false}) {
+      out.add(new GpuCase(forward ? "adapted forward" : "adapted dx", 2.0 * t * h * (h + r), 2 * x + (double) d.bytes() * h * h,
+          (g, n) -> new MatMul.LowRank(Sink.write(n.carve(g, d, t, h)), n.carve(g, d, t, h), n.carve(g, d, h, h), forward, n.carve(g, d, t, r), n.carve(g, F32, r, h), 2)));
+    }
     out.add(new GpuCase("adapter gradient", 0, x, (g, n) -> new MatMul.Product(Sink.write(n.carve(g, F32, r, h)), n.carve(g, d, t, r), n.carve(g, d, t, h), true, false, 1)));
   }
 

@@ -39,8 +39,13 @@ public sealed interface Dropout extends Kernel {
     return k;
   }
 
+  /// Whether elements are dropped in this pass.
+  static boolean applies(Pass p, float rate) {
+    return rate != 0 && p.training();
+  }
+
   static Tensor apply(Pass p, Tensor x, float rate, long key) {
-    if (rate == 0 || !p.training()) return x;
+    if (!applies(p, rate)) return x;
     var y = p.like(x);
     p.run(new Mask(Sink.write(y), x, rate, key));
     p.onBackward(

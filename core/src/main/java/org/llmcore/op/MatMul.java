@@ -33,6 +33,9 @@ import org.llmcore.tensor.Tensor;
 ///
 /// 2MNK flops per product. Deterministic.
 public sealed interface MatMul extends Kernel {
+  /// Additions and multiplications of the call.
+  double flops();
+
   /// @throws IllegalArgumentException if the shapes do not fit; names all three
   record Product(Sink y, Tensor a, Tensor b, boolean ta, boolean tb, float alpha) implements MatMul {
     public Product {
@@ -82,6 +85,11 @@ public sealed interface MatMul extends Kernel {
     public int k() {
       return ta ? a.rows() / batch() : a.columns();
     }
+
+    @Override
+    public double flops() {
+      return 2.0 * y.tensor().elements() * k();
+    }
   }
 
   /// A product and a low-rank term in one call: what LoRA's linear layers do, forward and backward.
@@ -102,7 +110,7 @@ public sealed interface MatMul extends Kernel {
   record LowRank(Sink y, Tensor a, Tensor b, boolean tb, Tensor u, Tensor v, float scale) implements MatMul {
     public LowRank {
       Check.that(y.wanted() && y.tensor().shape().rank() == 2, "MatMul with a low-rank term needs a destination of two dimensions");
-      new Product(y, a, b, false, tb, 1);
+      new Product(y, a, b, false, tb, 1); // both check their shapes
       new Product(y, u, v, false, false, scale);
     }
 
@@ -114,6 +122,11 @@ public sealed interface MatMul extends Kernel {
     /// y += scale · u·v.
     public Product update() {
       return new Product(Sink.add(y.tensor()), u, v, false, false, scale);
+    }
+
+    @Override
+    public double flops() {
+      return base().flops() + update().flops();
     }
   }
 

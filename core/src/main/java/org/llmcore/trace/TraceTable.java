@@ -46,8 +46,7 @@ final class TraceTable implements TracedDevice.Meter {
   /// 2·M·N·K per matrix of the batch; 0 where arithmetic is not what limits a kernel.
   private static double flops(Kernel kernel) {
     return switch (kernel) {
-      case MatMul.Product k -> 2.0 * k.y().tensor().elements() * (k.ta() ? k.a().dim(-2) : k.a().dim(-1));
-      case MatMul.LowRank k -> 2.0 * k.y().tensor().elements() * (k.a().columns() + k.u().columns());
+      case MatMul k -> k.flops();
       case QuantMatMul.Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
       case QuantMatMul.Int8Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
       default -> 0;

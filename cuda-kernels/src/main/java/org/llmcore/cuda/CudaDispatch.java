@@ -26,6 +26,7 @@ import org.llmcore.tensor.Tensor;
 /// `src/main/cuda/<family>.cu`; the heads of those files say what they compute and why the geometry is what it is.
 final class CudaDispatch {
   private static final int ROW_THREADS = 128;
+  private static final int ROPE_HEADS = 4; // that a thread turns
   private static final int NORM_THREADS = 1024; // and the most blocks, whose sums one block adds
   private static final int SQUARES = 32_768; // elements worth a block of their own
 
@@ -105,7 +106,7 @@ final class CudaDispatch {
             .tensor(k.x()).pointer(k.rstd()).i32(k.x().rows()).i32(k.x().columns()).run();
       }
 
-      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().dim(0) * (k.x().dim(1) + 3L) / 4 * eighths(k.x().columns() / 2)).sink(k.y())
+      case Rope.Rotate k -> l.of("rope", "rope_rotate").over(k.x().dim(0) * ((k.x().dim(1) + ROPE_HEADS - 1L) / ROPE_HEADS) * eighths(k.x().columns() / 2)).sink(k.y())
           .tensor(k.x())
           .pointer(k.positions()).pointer(k.table()).i64(k.x().dim(0)).i32(k.x().dim(1)).i32(k.x().columns())
           .flag(k.pairing() == Rope.Pairing.NEIGHBOURS).flag(k.inverse()).run();

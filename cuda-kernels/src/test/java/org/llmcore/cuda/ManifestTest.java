@@ -78,7 +78,7 @@ class ManifestTest {
     var limits = Map.ofEntries(Map.entry("attention_forward_mma", blocks(2)), Map.entry("attention_backward_q_mma", blocks(2)),
         Map.entry("attention_backward_kv_mma", blocks(2)), Map.entry("attention_pages_mma", blocks(3)),
         Map.entry("attention_pages_wide_mma", blocks(2)),
-        Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm", 128),
+        Map.entry("attention_pages_merge", 64), Map.entry("attention_backward_stats", 64), Map.entry("rms_norm_forward", 128), Map.entry("rms_norm_backward_x", 128), Map.entry("rms_norm_backward_w", 64),
         Map.entry("rope", 128),
         Map.entry("swiglu", 64), Map.entry("embedding", 64), Map.entry("cross_entropy", 64), Map.entry("adamw", 64),
         Map.entry("move_fill", 64), Map.entry("move_copy", 64), Map.entry("gradient_norm", 64));

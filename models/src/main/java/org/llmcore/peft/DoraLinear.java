@@ -51,7 +51,7 @@ public record DoraLinear(LoraLinear lora, Tensor magnitude) implements Linear {
   public Tensor apply(Pass p, Tensor x) {
     var norm = norm(p.device(), p.region()).reshape(1, outputs());
     var m = magnitude.reshape(1, outputs());
-    if (lora.dropout() == 0 || !p.training()) {
+    if (!Dropout.applies(p, lora.dropout())) {
       return Binary.apply(p, Binary.apply(p, lora.apply(p, x), norm, Binary.Function.DIV), m, Binary.Function.MUL);
     }
     var u = Dropout.apply(p, x, lora.dropout(), lora.masks().key(name(), inputs()));

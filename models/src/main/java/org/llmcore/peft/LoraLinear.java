@@ -60,8 +60,7 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
 
   @Override
   public Tensor apply(Pass p, Tensor x) {
-    boolean drops = dropout > 0 && p.training();
-    if (base instanceof DenseLinear d && !drops) return MatMul.lowRank(p, x, d.w(), a, bt, scale);
+    if (base instanceof DenseLinear d && !Dropout.applies(p, dropout)) return MatMul.lowRank(p, x, d.w(), a, bt, scale);
     var y = base.apply(p, x); // (T,outputs)
     var dropped = Dropout.apply(p, x, dropout, masks.key(name(), inputs()));
     var u = MatMul.apply(p, dropped, a, true); // (T,r)
