@@ -22,7 +22,7 @@ import org.llmcore.trace.TracedDevice;
 /// | everything else         | none that count beside its bytes                                    |
 ///
 /// @param name of the operator; matrix products are told apart by direction, dtype, and whether a side is as thin as a LoRA's
-/// @param pairs whether both operands are bf16, which some processors multiply at a rate of its own
+/// @param pairs whether both operands are bf16, or one of few bits becomes it, which some processors multiply at a rate of its own
 record Cost(String name, double flops, boolean pairs, double bytes) {
   private static final int THIN = 16;
 
@@ -35,7 +35,8 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
         yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
       }
       case QuantMatMul.Product k ->
-          new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
+          new Cost(
+              k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), k.x().dtype() == DType.BF16, bytes);
       case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
       case Attention.Forward k -> new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
       case Attention.Backward k ->

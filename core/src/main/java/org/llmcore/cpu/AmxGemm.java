@@ -68,12 +68,11 @@ final class AmxGemm {
     int breadth = BREADTH;
     while (breadth > PANEL && c.batch() * ((n + breadth - 1) / breadth) < Block.Grid.ENOUGH) breadth /= 2;
     var grid = new Block.Grid(c.batch(), m, n, Math.max(1, m), breadth);
-    workers.run(
-        grid.blocks(),
-        (task, scratch) -> {
-          var block = grid.block(task);
-          MatMulCpu.block(lanes, c, block, (_, y, pitch, s) -> block(block, left + (long) block.batch() * panels * bytes, y, pitch, s), scratch);
-        });
+    MatMulCpu.blocks(
+        lanes, workers, c, grid,
+        MatMulCpu.updating(
+            lanes, workers, c, shared,
+            (block, y, pitch, scratch) -> block(block, left + (long) block.batch() * panels * bytes, y, pitch, scratch)));
   }
 
   /// A panel of a.

@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import java.util.Optional;
+
 import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.cpu.code.GemmTiles;
 import org.llmcore.tensor.DType;
@@ -21,6 +23,8 @@ import org.llmcore.tensor.Memory;
 ///
 /// A chain is cut into at most 768 terms, so that the panels of a block (768 × 256 floats) stay in a second-level cache and six rows
 /// of a in the first; between cuts it rests in y, which is exact: if y is not f32, in scratch. A bf16 y of one cut needs none.
+///
+/// A low-rank term u·v is a chain of f32 that follows in the registers of a tile: its u is packed as a is, its v by each block.
 final class Avx512Gemm {
   private static final int ROWS = GemmTiles.ROWS;
   private static final int COLUMNS = GemmTiles.COLUMNS;
@@ -53,10 +57,12 @@ final class Avx512Gemm {
   private final Job tiles; // what all blocks' jobs share
   private final Job terms; // the same for packing sixteens of terms of a
   private final RightRows rows; // of b
+  private final Optional<Avx512Gemm> update;
   private long left; // packed a
   private long right; // packed b, 0 if blocks pack their own
 
-  private Avx512Gemm(Lanes lanes, Workers workers, Gemm c, Scratch shared, boolean pairs) {
+  /// @param inPlace whether a may be read where it lies
+  private Avx512Gemm(Lanes lanes, Workers workers, Gemm c, Scratch shared, boolean pairs, boolean inPlace) {
     this.lanes = lanes;
     this.workers = workers;
     this.c = c;
@@ -66,7 +72,7 @@ final class Avx512Gemm {
     this.pairs = pairs;
     k = pairs ? (c.k() + 1) / 2 : c.k();
     tree = !c.ta() && c.tb();
-    direct = (pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree || c.alpha() == 1) && (!c.ta() || strided())) && (!tree || k <= DIRECT);
+    direct = inPlace && (pairs ? !c.ta() : c.a().dtype() == DType.F32 && (tree || c.alpha() == 1) && (!c.ta() || strided())) && (!tree || k <= DIRECT);
     int cuts = tree ? 1 : (k + DEPTH - 1) / DEPTH;
     depth = (k + cuts - 1) / cuts;
     narrow = cuts == 1 && c.y().tensor().dtype() == DType.BF16;
@@ -76,16 +82,24 @@ final class Avx512Gemm {
     rows = new RightRows(lanes, c, pairs ? DType.BF16 : DType.F32);
     tiles = tiles();
     terms = terms(k, TERM);
+    update = c.update().map(u -> new Avx512Gemm(lanes, workers, u, shared, false, false));
   }
 
   /// A product in the orders that `MatMul` fixes.
   static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
-    new Avx512Gemm(lanes, workers, c, shared, false).run();
+    new Avx512Gemm(lanes, workers, c, shared, false, true).run();
   }
 
   /// A product that `takesPairs`.
   static void pairs(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
-    new Avx512Gemm(lanes, workers, c, shared, true).run();
+    new Avx512Gemm(lanes, workers, c, shared, true, true).run();
+  }
+
+  /// Adds a product of one matrix by rule 2 to blocks of f32 that have all rows.
+  static MatMulCpu.Body adding(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
+    var product = new Avx512Gemm(lanes, workers, c, shared, false, true);
+    if (!product.direct) product.left = product.left(0, 1, 0, product.m);
+    return (block, y, pitch, scratch) -> product.block(block, block, groups(product.m), 0, DType.F32, y, pitch, scratch);
   }
 
   /// Whether this is a product of two matrices in bf16, or of one with few bits, whose terms come in pairs: where they lie side by side
@@ -123,6 +137,7 @@ final class Avx512Gemm {
     shared.reset();
     var grid = grid(batches, rows);
     left = direct ? 0 : left(batch, batches, row, rows);
+    update.ifPresent(u -> u.left = u.left(batch, batches, row, rows));
     boolean once = rows > grid.height() && (long) batches * k * padded(n) <= MOST_B;
     right = once ? right(batch, batches) : 0;
     workers.run(
@@ -130,8 +145,8 @@ final class Avx512Gemm {
         (task, scratch) -> {
           var b = grid.block(task);
           var block = new Block(batch + b.batch(), row + b.row(), b.column(), b.rows(), b.columns());
-          if (narrow) block(block, b, groups(rows), batch, RowCode.at(c.y().tensor(), block.y(m, n)), 2L * n, scratch);
-          else MatMulCpu.block(lanes, c, block, (_, y, pitch, s) -> block(block, b, groups(rows), batch, y, pitch, s), scratch);
+          if (narrow) block(block, b, groups(rows), batch, DType.BF16, RowCode.at(c.y().tensor(), block.y(m, n)), 2L * n, scratch);
+          else MatMulCpu.block(lanes, c, block, (_, y, pitch, s) -> block(block, b, groups(rows), batch, DType.F32, y, pitch, s), scratch);
         });
   }
 
@@ -167,7 +182,8 @@ final class Avx512Gemm {
 
   // ---- blocks
 
-  private void block(Block block, Block within, int groups, int firstBatch, long y, long pitch, Scratch scratch) {
+  /// @param dtype of the memory at y
+  private void block(Block block, Block within, int groups, int firstBatch, DType dtype, long y, long pitch, Scratch scratch) {
     int columns = block.columns();
     int full = columns / COLUMNS;
     long at = scratch.floats(GemmTiles.JOB / 4);
@@ -182,6 +198,7 @@ final class Avx512Gemm {
     job.set(GemmTiles.LAST, vectors(columns % COLUMNS));
     job.set(GemmTiles.LAST_MASK, mask(columns));
     if (tree) job.set(GemmTiles.SUMS, scratch.floats(GemmTiles.STACK / 4));
+    update.ifPresent(u -> u.bind(job, block.column(), columns, scratch));
     for (int from = 0; from < k; from += depth) {
       int terms = Math.min(depth, k - from);
       long b = panels;
@@ -195,10 +212,26 @@ final class Avx512Gemm {
       job.set(GemmTiles.M, block.rows());
       job.set(GemmTiles.TERMS, terms);
       job.set(GemmTiles.ADD, c.y().add() || from > 0 ? 1 : 0);
-      var dtype = narrow ? DType.BF16 : DType.F32;
+      if (update.isPresent() && from + terms == k) update.get().rank(job, within.row());
       if (tree) GemmCode.tree(job.at(at), pairs, dtype);
       else GemmCode.chain(job.at(at), pairs, dtype);
     }
+  }
+
+  /// Packs this term's v for a block of columns.
+  private void bind(Job job, int column, int columns, Scratch scratch) {
+    long panels = scratch.floats((long) padded(columns) * k);
+    pack(0, column, columns, 0, k, panels, scratch);
+    job.set(GemmTiles.V, panels);
+    job.set(GemmTiles.V_PANEL, 4L * COLUMNS * k);
+    job.set(GemmTiles.LAST_V, panels + 4L * COLUMNS * (columns / COLUMNS) * k);
+  }
+
+  /// Lets the tiles that follow add this term, from a row of the slab on.
+  private void rank(Job job, int row) {
+    job.set(GemmTiles.U, left + TERM * (row / ROWS) * k);
+    job.set(GemmTiles.U_GROUP, TERM * k);
+    job.set(GemmTiles.RANK, k);
   }
 
   private Job tiles() {

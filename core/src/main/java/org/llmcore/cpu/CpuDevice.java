@@ -76,10 +76,7 @@ public final class CpuDevice implements HostDevice {
       case Embedding k -> EmbeddingCpu.run(lanes, workers, k);
       case GradientNorm k -> GradientNormCpu.run(lanes, workers, k);
       case MatMul.Product k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
-      case MatMul.LowRank k -> {
-        run(k.base());
-        run(k.update());
-      }
+      case MatMul.LowRank k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
       case Move k -> MoveCpu.run(lanes, workers, k);
       case QuantMatMul k -> QuantMatMulCpu.run(lanes, workers, k, shared, rounded);
       case Reduce k -> ReduceCpu.run(lanes, workers, k);

@@ -1,5 +1,7 @@
 package org.llmcore.cpu;
 
+import java.util.Optional;
+
 import org.llmcore.op.MatMul;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
@@ -7,9 +9,19 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
 /// A product as the loops see it: `batch` times y (M,N) (+)= alpha · op(a) · op(b), with k terms in every sum.
-record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m, int n, int k, float alpha) {
+/// @param update what is then added in f32, before y is rounded: a product by rule 2 of the same y, one matrix
+record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m, int n, int k, float alpha, Optional<Gemm> update) {
+  Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m, int n, int k, float alpha) {
+    this(y, a, b, ta, tb, batch, m, n, k, alpha, Optional.empty());
+  }
+
   static Gemm of(MatMul.Product p) {
     return new Gemm(p.y(), p.a(), new Right.Dense(p.b()), p.ta(), p.tb(), p.batch(), p.m(), p.n(), p.k(), p.alpha());
+  }
+
+  static Gemm of(MatMul.LowRank p) {
+    var base = of(p.base());
+    return new Gemm(base.y, base.a, base.b, base.ta, base.tb, base.batch, base.m, base.n, base.k, base.alpha, Optional.of(of(p.update())));
   }
 
   static Gemm of(QuantMatMul.Product p) {

@@ -18,6 +18,8 @@ import org.llmcore.tensor.Tensor;
 /// that: by `AmxGemm`, or in pairs by the others; a b in few bits is rounded to bf16 then if a is bf16. Which order it is never depends
 /// on the number of rows.
 ///
+/// A low-rank term is added to sums that are still f32: in the registers of `Avx512Gemm`, else to each block as it is computed.
+///
 /// Operands become f32 where they are packed; a y that is not f32 is rounded once: by `Avx512Gemm` in registers where it can,
 /// else from a block in scratch.
 final class MatMulCpu {
@@ -29,6 +31,13 @@ final class MatMulCpu {
   /// Computes one block into f32 memory whose rows are `pitch` bytes apart.
   interface Body {
     void run(Block block, long y, long pitch, Scratch scratch);
+
+    default Body then(Body next) {
+      return (block, y, pitch, scratch) -> {
+        run(block, y, pitch, scratch);
+        next.run(block, y, pitch, scratch);
+      };
+    }
   }
 
   static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
@@ -42,23 +51,26 @@ final class MatMulCpu {
     }
     boolean pairs = lanes.pairs() && Avx512Gemm.takesPairs(c);
     if (lanes.emitted() && (!few || pairs && !StreamGemm.takes(lanes, c)) && c.k() > 0) {
-      if (ThinGemm.takes(lanes, c)) ThinGemm.run(workers, c, turned -> stream(lanes, workers, turned, pairs, shared).orElseThrow());
+      if (OuterGemm.takes(lanes, c)) OuterGemm.run(lanes, workers, c, pairs, shared);
+      else if (ThinGemm.takes(lanes, c)) ThinGemm.run(workers, c, turned -> stream(lanes, workers, turned, pairs, shared).orElseThrow());
       else if (pairs) Avx512Gemm.pairs(lanes, workers, c, shared);
       else Avx512Gemm.run(lanes, workers, c, shared);
       return;
     }
     if (c.ta() || !c.tb()) {
-      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, ChainGemm.HEIGHT, ChainGemm.BREADTH, 32), new ChainGemm(lanes, c)::run);
+      var body = updating(lanes, workers, c, shared, new ChainGemm(lanes, c)::run);
+      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, ChainGemm.HEIGHT, ChainGemm.BREADTH, 32), body);
       return;
     }
     if (few) {
       var stream = stream(lanes, workers, c, pairs, shared);
       var body = stream.<Body>map(s -> s::run).orElseGet(() -> new DotGemm(lanes, c, floats(lanes, workers, c.a(), c.k(), shared))::run);
-      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, StreamGemm.breadth(n, workers.count())), body);
+      blocks(lanes, workers, c, new Block.Grid(c.batch(), m, n, MANY, StreamGemm.breadth(n, workers.count())), updating(lanes, workers, c, shared, body));
     } else {
       long a = floats(lanes, workers, c.a(), c.k(), shared);
       int breadth = Math.clamp(TreeGemm.PANELS / Math.max(1, c.k()) / Tiles.WIDTH, 1, 8) * Tiles.WIDTH;
-      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), new TreeGemm(lanes, c, a)::run);
+      var body = updating(lanes, workers, c, shared, new TreeGemm(lanes, c, a)::run);
+      blocks(lanes, workers, c, Block.Grid.of(c.batch(), m, n, TreeGemm.HEIGHT, breadth, 128), body);
     }
   }
 
@@ -66,6 +78,13 @@ final class MatMulCpu {
   private static Optional<StreamGemm> stream(Lanes lanes, Workers workers, Gemm c, boolean pairs, Scratch shared) {
     if (!StreamGemm.takes(lanes, c)) return Optional.empty();
     return Optional.of(pairs ? StreamGemm.ofPairs(c) : StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared)));
+  }
+
+  /// A body and then the update of c, if it has one. With machine code blocks have all rows.
+  static Body updating(Lanes lanes, Workers workers, Gemm c, Scratch shared, Body body) {
+    if (c.update().isEmpty()) return body;
+    var update = c.update().get();
+    return body.then(lanes.emitted() ? Avx512Gemm.adding(lanes, workers, update, shared) : new ChainGemm(lanes, update)::run);
   }
 
   static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {

@@ -25,7 +25,7 @@ final class ThinGemm {
   }
 
   static boolean takes(Lanes lanes, Gemm c) {
-    return lanes.emitted() && !c.ta() && c.tb() && c.n() > 0 && c.n() <= WIDTH && c.k() > 0 && c.batch() == 1 && !c.y().add()
+    return lanes.emitted() && !c.ta() && c.tb() && c.n() > 0 && c.n() <= WIDTH && c.k() > 0 && c.batch() == 1 && !c.y().add() && c.update().isEmpty()
         && RowCode.reads(c.y().tensor()) && c.b() instanceof Right.Dense;
   }
 

@@ -104,7 +104,8 @@ public sealed interface MatMul extends Kernel {
   /// | u      | (M,R)                | f32 bf16 f16 | read           |
   /// | v      | (R,N)                | f32 bf16 f16 | read           |
   ///
-  /// A device either runs `base` and then `update`, and so rounds y twice, or sums both before it rounds.
+  /// A device either runs `base` and then `update`, and so rounds y twice, or sums both before it rounds, as the CPU does: there the
+  /// term is a chain by rule 2 in f32 that starts from what `base` gave, whatever the dtypes.
   ///
   /// @throws IllegalArgumentException if the shapes do not fit; names all three of a product
   record LowRank(Sink y, Tensor a, Tensor b, boolean tb, Tensor u, Tensor v, float scale) implements MatMul {

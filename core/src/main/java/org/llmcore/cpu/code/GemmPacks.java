@@ -224,10 +224,10 @@ public final class GemmPacks {
     a.mov(RSI, R8);
     a.mov(RDX, R9);
     a.mov(RCX, RDI.at(COUNT));
-    rowsByPairs(
+    RowPairs.each(
+        a, RCX, RSI, R10,
         alone -> {
-          a.vpmovzxwd(ymm(0).zero(MASK), RSI.at(0));
-          if (!alone) pair(ymm(0), ymm(1), MASK, RSI.at(R10, 1, 0));
+          RowPairs.load(a, ymm(0), ymm(1), MASK, RSI.at(0), alone ? null : RSI.at(R10, 1, 0));
           a.vmovups(RDX.at(0), ymm(0));
           a.add(RDX, 4 * GemmTiles.PITCH);
         });
@@ -238,34 +238,6 @@ public final class GemmPacks {
     a.vzeroupper();
     a.ret();
     return a;
-  }
-
-  private interface Rows {
-    void emit(boolean alone);
-  }
-
-  /// RCX rows from RSI on, R10 bytes apart.
-  private void rowsByPairs(Rows body) {
-    var alone = new Label();
-    var done = new Label();
-    a.sub(RCX, 1);
-    a.j(EQUAL, alone);
-    var loop = a.here();
-    body.emit(false);
-    a.lea(RSI, RSI.at(R10, 2, 0));
-    a.sub(RCX, 2);
-    a.j(GREATER, loop);
-    a.j(NOT_EQUAL, done);
-    a.bind(alone);
-    body.emit(true);
-    a.bind(done);
-  }
-
-  /// The upper halves of `low`, whose words are in the lower ones, from memory.
-  private void pair(Vec low, Vec scratch, int mask, Mem high) {
-    a.vpmovzxwd(mask == 0 ? scratch : scratch.zero(mask), high);
-    a.vpslld(scratch, scratch, 16);
-    a.vpord(low, low, scratch);
   }
 
   // ---- rows of bᵀ
@@ -410,12 +382,12 @@ public final class GemmPacks {
     a.mov(RDX, RDI.at(TO));
     a.mov(R10, RDI.at(FROM_PITCH));
     a.mov(RCX, RDI.at(COUNT));
-    rowsByPairs(
+    RowPairs.each(
+        a, RCX, RSI, R10,
         alone -> {
           for (int v = 0; v < vectors; v++) {
             int mask = v == vectors - 1 ? MASK : 0;
-            a.vpmovzxwd(mask == 0 ? zmm(v) : zmm(v).zero(mask), RSI.at(32 * v));
-            if (!alone) pair(zmm(v), zmm(4 + v), mask, RSI.at(R10, 1, 32 * v));
+            RowPairs.load(a, zmm(v), zmm(4 + v), mask, RSI.at(32 * v), alone ? null : RSI.at(R10, 1, 32 * v));
             a.vmovups(RDX.at(64 * v), zmm(v));
           }
           a.add(RDX, 64 * vectors);

@@ -1,5 +1,7 @@
 package org.llmcore.cpu.code;
 
+import java.util.function.IntFunction;
+
 import org.llmcore.tensor.DType;
 
 import static org.llmcore.cpu.code.Condition.*;
@@ -23,6 +25,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// 16, the 16 leaves in the order 0 8 4 12 2 10 … (bits reversed), so that both halves of every subtree follow each other; waiting
 /// subtrees lie on a stack in memory. Pairs of bf16 have four leaves, sorted by the number of the pair mod 4: half as many terms, and
 /// at twice the rate, would not be worth sixteen.
+///
+/// A low-rank term u·v follows the product while its sums are in registers: one more chain, of f32 in both orders, u packed as a is and v as b.
 public final class GemmTiles {
   /// Rows of a tile.
   public static final int ROWS = 6;
@@ -57,10 +61,17 @@ public final class GemmTiles {
   public static final int ADD = 112; // 0: sums start from 0, or replace y
   public static final int ALPHA = 120; // tree: factor, bits of an f32
   public static final int SUMS = 128; // tree: the stack
-  public static final int LEAVES = 144; // tree: for each leaf (terms, subtrees that end here, bytes from the row to its first term)
-  private static final int PANELS_LEFT = 136;
+  public static final int RANK = 136; // terms of u·v, 0 for none
+  public static final int U = 144;
+  public static final int U_GROUP = 152; // bytes between groups of u
+  public static final int V = 160;
+  public static final int V_PANEL = 168; // bytes between panels of v
+  public static final int LAST_V = 176;
+  private static final int PANELS_LEFT = 184;
+  private static final int V_NOW = 192; // the panel of v beside the tile
+  public static final int LEAVES = 200; // tree: for each leaf (terms, subtrees that end here, bytes from the row to its first term)
 
-  /// Bytes of a job; Y, A and M move while it runs.
+  /// Bytes of a job; Y, A, U and M move while it runs.
   public static final int JOB = LEAVES + 16 * 24;
 
   private static final Gpr JOB_AT = RDI;
@@ -134,6 +145,9 @@ public final class GemmTiles {
     a.mov(RAX, JOB_AT.at(A));
     a.add(RAX, JOB_AT.at(A_GROUP));
     a.mov(JOB_AT.at(A), RAX);
+    a.mov(RAX, JOB_AT.at(U));
+    a.add(RAX, JOB_AT.at(U_GROUP));
+    a.mov(JOB_AT.at(U), RAX);
     a.mov(RAX, JOB_AT.at(M));
     a.sub(RAX, ROWS);
     a.mov(JOB_AT.at(M), RAX);
@@ -164,6 +178,8 @@ public final class GemmTiles {
     a.mov(RAX, 0xffff);
     a.kmovw(EDGE, RAX);
     a.mov(PANEL_AT, JOB_AT.at(B));
+    a.mov(RAX, JOB_AT.at(V));
+    a.mov(JOB_AT.at(V_NOW), RAX);
     a.mov(RAX, JOB_AT.at(PANELS));
     a.mov(JOB_AT.at(PANELS_LEFT), RAX);
     a.test(RAX, RAX);
@@ -174,6 +190,9 @@ public final class GemmTiles {
     a.add(Y_AT, 4 * vector());
     if (rows > 3) a.add(Y3_AT, 4 * vector());
     a.add(PANEL_AT, JOB_AT.at(B_PANEL));
+    a.mov(RAX, JOB_AT.at(V_NOW));
+    a.add(RAX, JOB_AT.at(V_PANEL));
+    a.mov(JOB_AT.at(V_NOW), RAX);
     a.mov(RAX, JOB_AT.at(PANELS_LEFT));
     a.dec(RAX);
     a.mov(JOB_AT.at(PANELS_LEFT), RAX);
@@ -182,6 +201,8 @@ public final class GemmTiles {
     a.mov(RAX, JOB_AT.at(LAST_MASK));
     a.kmovw(EDGE, RAX);
     a.mov(B_AT, JOB_AT.at(LAST_B));
+    a.mov(RAX, JOB_AT.at(LAST_V));
+    a.mov(JOB_AT.at(V_NOW), RAX);
     a.mov(RAX, JOB_AT.at(LAST));
     for (int vectors = 1; vectors <= VECTORS; vectors++) {
       var next = new Label();
@@ -216,9 +237,10 @@ public final class GemmTiles {
       clear(rows, vectors);
       a.bind(go);
       multiply(rows, vectors);
-      rounding();
-      each(rows, vectors, this::store);
     }
+    update(rows, vectors);
+    rounding();
+    each(rows, vectors, this::store);
   }
 
   /// sums += a·b over LEFT ≥ 1 terms from A_AT and B_AT on; B_AT advances.
@@ -226,23 +248,44 @@ public final class GemmTiles {
     if (rows > 3) threeDown(A3_AT, A_AT, A_PITCH_AT);
     a.mov(RAX, JOB_AT.at(A_STEP));
     var loop = a.here();
+    term(rows, vectors, r -> row(r, A_AT, A3_AT, A_PITCH_AT, 0), pairs);
+    a.add(A_AT, RAX);
+    if (rows > 3) a.add(A3_AT, RAX);
+    a.dec(LEFT);
+    a.j(NOT_EQUAL, loop);
+  }
+
+  /// sums += u·v, RANK terms.
+  private void update(int rows, int vectors) {
+    var none = new Label();
+    a.mov(LEFT, JOB_AT.at(RANK));
+    a.test(LEFT, LEFT);
+    a.j(EQUAL, none);
+    a.mov(A_AT, JOB_AT.at(U));
+    a.mov(B_AT, JOB_AT.at(V_NOW));
+    var loop = a.here();
+    term(rows, vectors, r -> A_AT.at(4 * r), false);
+    a.add(A_AT, 4 * PITCH);
+    a.dec(LEFT);
+    a.j(NOT_EQUAL, loop);
+    a.bind(none);
+  }
+
+  /// One term, a pair with `pairs`, of all sums; B_AT advances.
+  private void term(int rows, int vectors, IntFunction<Mem> left, boolean pairs) {
     for (int v = 0; v < vectors; v++) a.vmovups(zmm(24 + v), B_AT.at(64 * v));
     for (int r = 0; r < rows; r++) {
       var x = zmm(28 + r % 2);
-      a.vbroadcastss(x, row(r, A_AT, A3_AT, A_PITCH_AT, 0));
+      a.vbroadcastss(x, left.apply(r));
       for (int v = 0; v < vectors; v++) {
         if (pairs) a.vdpbf16ps(sum(r, v, vectors), x, zmm(24 + v));
         else a.vfmadd231ps(sum(r, v, vectors), x, zmm(24 + v));
       }
     }
-    a.add(A_AT, RAX);
-    if (rows > 3) a.add(A3_AT, RAX);
     a.add(B_AT, 64 * vectors);
-    a.dec(LEFT);
-    a.j(NOT_EQUAL, loop);
   }
 
-  /// The 16 leaves and their tree, then the result into y.
+  /// The leaves and their tree; sums = alpha·s or fma(alpha, s, y).
   private void leaves(int rows, int vectors) {
     int bytes = 64 * rows * vectors;
     var leaf = new Label();
@@ -280,7 +323,6 @@ public final class GemmTiles {
     a.add(STACK_AT, bytes);
     a.jmp(leaf);
     a.bind(finish);
-    rounding();
     a.mov(RAX, JOB_AT.at(ADD));
     a.test(RAX, RAX);
     a.j(EQUAL, replace);
@@ -289,16 +331,10 @@ public final class GemmTiles {
         (sum, y) -> {
           load(READ, y);
           a.vfmadd213ps(sum, FACTOR, READ);
-          store(sum, y);
         });
     a.jmp(done);
     a.bind(replace);
-    each(
-        rows, vectors,
-        (sum, y) -> {
-          a.vmulps(sum, sum, FACTOR);
-          store(sum, y);
-        });
+    for (int i = 0; i < rows * vectors; i++) a.vmulps(zmm(i), zmm(i), FACTOR);
     a.bind(done);
   }
 
