@@ -11,9 +11,9 @@ import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.cpu.code.MachineCode;
 import org.llmcore.tensor.DType;
 
-/// Products of bf16 operands on AMX tiles (`AmxTiles`): `y = x·Wᵀ` and `dx = dy·W` where both are bf16, or W is in few bits and rounded
-/// to bf16 as it is packed. An f32 operand is never rounded: such products, and those of a transposed a (`dW`, whose sum over tokens
-/// keeps rule 2 of `Kernel`), take `Avx512Gemm`.
+/// Products of bf16 operands on AMX tiles (`AmxTiles`) in all three directions of training: `y = x·Wᵀ` and `dx = dy·W` where both are bf16, or
+/// W is in few bits and rounded to bf16 as it is packed, and `dW = dyᵀ·x`, a chain over steps of 32 tokens that starts from dW. An f32
+/// operand is never rounded: such products take `Avx512Gemm`, and gradients of few rows `OuterGemm`.
 ///
 /// a is packed once by all workers. A block is up to 128 columns of y; its panels of b are packed by the worker that computes it, stay
 /// in a second-level cache, and meet 128 rows of a at a time. Blocks are cut by shape, and an element's sum does not depend on its
@@ -26,6 +26,7 @@ final class AmxGemm {
 
   private static final MethodHandle TILES = MachineCode.function(AmxTiles.block(), 1);
   private static final MethodHandle ROWS = MachineCode.brief(AmxPacks.rows(), 1);
+  private static final MethodHandle TURNED = MachineCode.brief(AmxPacks.turned(), 1);
   private static final MethodHandle PAIRS = MachineCode.brief(AmxPacks.pairs(), 1);
   private static final long CONFIGURATION = configuration();
 
@@ -53,7 +54,8 @@ final class AmxGemm {
 
   /// Whether tiles compute this product. Rows of bᵀ are turned by pairs of terms, so their length must be even.
   static boolean takes(Lanes lanes, Gemm c) {
-    return lanes.tiles() && !c.ta() && c.k() > 0 && c.bf16() && !(c.tb() && c.k() % 2 != 0);
+    if (!lanes.tiles() || c.k() == 0 || !c.bf16()) return false;
+    return c.ta() ? !c.tb() && c.alpha() == 1 && !OuterGemm.takes(lanes, c) : !c.tb() || c.k() % 2 == 0;
   }
 
   static void run(Lanes lanes, Workers workers, Gemm c, Scratch shared) {
@@ -80,13 +82,25 @@ final class AmxGemm {
     int rows = Math.min(PANEL, m - panel * PANEL);
     if (rows < PANEL) clear(to, (long) steps * AmxTiles.STEP);
     var job = Job.ofBytes(AmxPacks.JOB);
+    long at = scratch.floats(AmxPacks.JOB / 4);
+    if (c.ta()) {
+      job.set(AmxPacks.FROM_PITCH, 2L * m);
+      job.set(AmxPacks.M, k);
+      for (int half = 0; half < rows; half += 16) {
+        job.set(AmxPacks.FROM, c.a().address() + 2 * ((long) batch * k * m + (long) panel * PANEL + half));
+        job.set(AmxPacks.TO, to + half * 64L);
+        job.set(AmxPacks.MASK, (1 << Math.min(16, rows - half)) - 1);
+        GemmCode.call(TURNED, job.at(at));
+      }
+      return;
+    }
     job.set(AmxPacks.FROM, c.a().address() + 2 * ((long) batch * m + (long) panel * PANEL) * k);
     job.set(AmxPacks.FROM_PITCH, 2L * k);
     job.set(AmxPacks.TO, to);
     job.set(AmxPacks.M, rows);
     job.set(AmxPacks.STEPS, steps);
     job.set(AmxPacks.MASK, k % AmxTiles.TERMS == 0 ? 0xffff_ffffL : (1L << k % AmxTiles.TERMS) - 1);
-    GemmCode.call(ROWS, job.at(scratch.floats(AmxPacks.JOB / 4)));
+    GemmCode.call(ROWS, job.at(at));
   }
 
   private void block(Block block, long left, long y, long pitch, Scratch scratch) {
@@ -105,7 +119,7 @@ final class AmxGemm {
     job.set(AmxTiles.CUT, CUT);
     job.set(AmxTiles.SUMS, scratch.floats(ROW_PANELS * AmxTiles.SUMS_PANEL / 4));
     job.set(AmxTiles.Y_PITCH, pitch);
-    job.set(AmxTiles.ADD, c.y().add() ? 1 : 0);
+    job.set(c.ta() ? AmxTiles.START : AmxTiles.ADD, c.y().add() ? 1 : 0);
     job.set(AmxTiles.ALPHA, Float.floatToRawIntBits(c.alpha()));
     job.set(AmxTiles.CONFIG, CONFIGURATION);
     job.set(AmxTiles.LAST_LOW, (1 << Math.min(16, last)) - 1);

@@ -29,7 +29,8 @@ import org.llmcore.tensor.Tensor;
 /// - `AVX512BF16`: rule 2 over pairs of terms, the odd one of a pair first, and rule 3 with four partial sums of pairs (`GemmTiles`); the
 ///   rules as they stand where k does not divide so (`a·bᵀ` by 8, `a·b` by 2). A chain of `aᵀ·b`, which ends in the gradient of a parameter,
 ///   may be cut at even k.
-/// - `AMX`: `a·b` and `a·bᵀ` by tiles (`AmxTiles`); `aᵀ·b` keeps its chain.
+/// - `AMX`: by tiles (`AmxTiles`), in which `aᵀ·b` is a chain of steps of 32 terms that may be cut at multiples of 32; `aᵀ·b` of at most 16
+///   rows keeps rule 2.
 ///
 /// 2MNK flops per product. Deterministic.
 public sealed interface MatMul extends Kernel {

@@ -24,7 +24,7 @@ import org.llmcore.tensor.Tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 
 /// Products of bf16 matrices on tiles have the bits of the processor's definition (Intel SDM vol. 2, TDPBF16PS): in every 32 terms two
-/// chains, of the even and of the odd ones, then their sum added to what was there.
+/// chains, of the even and of the odd ones, then their sum added to what was there: 0, or for a gradient of weights y.
 class AmxGemmTest {
   @BeforeAll
   static void tiles() {
@@ -38,18 +38,19 @@ class AmxGemmTest {
 
   private static float element(float[] a, float[] b, MatMul.Product c, int row, int column, float y) {
     int k = c.k();
-    float sum = 0;
+    float sum = c.ta() && c.y().add() ? y : 0;
     for (int from = 0; from < k; from += 32) {
       float even = 0;
       float odd = 0;
       for (int i = from; i < Math.min(k, from + 32); i++) {
         float product = c.tb() ? b[column * k + i] : b[i * c.n() + column];
-        if (i % 2 == 0) even = Math.fma(a[row * k + i], product, even);
-        else odd = Math.fma(a[row * k + i], product, odd);
+        float x = c.ta() ? a[i * c.m() + row] : a[row * k + i];
+        if (i % 2 == 0) even = Math.fma(x, product, even);
+        else odd = Math.fma(x, product, odd);
       }
       sum += even + odd;
     }
-    return c.y().add() ? Math.fma(c.alpha(), sum, y) : c.alpha() * sum;
+    return c.ta() ? sum : c.y().add() ? Math.fma(c.alpha(), sum, y) : c.alpha() * sum;
   }
 
   private static float[] definition(MatMul.Product c, float[] before) {
@@ -71,14 +72,54 @@ class AmxGemmTest {
             var a = s.random(DType.BF16, m, k);
             var b = tb ? s.random(DType.BF16, n, k) : s.random(DType.BF16, k, n);
             var y = s.random(dtype, m, n);
-            var c = new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, false, tb, 0.7f);
-            var expected = s.random(dtype, m, n).set(definition(c, y.toFloats()));
-            device.run(c);
-            assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
+            check(device, s, new MatMul.Product(add ? Sink.add(y) : Sink.write(y), a, b, false, tb, 0.7f));
           }
         }
       }
     }
+  }
+
+  private static void check(CpuDevice device, Stage s, MatMul.Product c) {
+    var y = c.y().tensor();
+    var expected = s.random(y.dtype(), c.m(), c.n()).set(definition(c, y.toFloats()));
+    device.run(c);
+    assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
+  }
+
+  @ParameterizedTest
+  @CsvSource({"17,33,2", "17,18,1", "32,32,32", "33,31,33", "48,70,63", "65,17,64", "100,200,95", "130,129,1201", "40,33,577"})
+  void everyElementOfAGradientHasTheBitsOfTheDefinition(int m, int n, int tokens) {
+    long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
+    for (boolean add : new boolean[] {false, true}) {
+      for (var dtype : new DType[] {DType.F32, DType.BF16}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+          var s = new Stage(region, device);
+          var y = s.random(dtype, m, n);
+          check(device, s, new MatMul.Product(add ? Sink.add(y) : Sink.write(y), s.random(DType.BF16, tokens, m), s.random(DType.BF16, tokens, n), true, false, 1));
+        }
+      }
+    }
+    if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+  }
+
+  @Test
+  void aSplitIntoMultiplesOf32TokensChangesNoBitOfAGradient() {
+    var all = new ArrayList<float[]>();
+    for (int workers : new int[] {1, 2, 3}) {
+      for (var splits : new int[][] {{0, 151}, {0, 32, 128, 151}}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, workers)) {
+          var s = new Stage(region, device);
+          var dy = s.random(DType.BF16, 151, 90);
+          var x = s.random(DType.BF16, 151, 76);
+          var dw = s.random(DType.F32, 90, 76);
+          for (int i = 0; i + 1 < splits.length; i++) {
+            device.run(new MatMul.Product(Sink.add(dw), dy.slice(splits[i], splits[i + 1]), x.slice(splits[i], splits[i + 1]), true, false, 1));
+          }
+          all.add(dw.toFloats());
+        }
+      }
+    }
+    for (var each : all) assertThat(each).isEqualTo(all.getFirst());
   }
 
   static Stream<QuantMatrices.Form> forms() {
@@ -139,16 +180,16 @@ class AmxGemmTest {
   }
 
   @Test
-  void gradientsOfParametersKeepTheirChain() {
+  void gradientsOfFewRowsKeepTheirChain() {
     var results = new ArrayList<float[]>();
     for (var tier : new Tier[] {Tier.AVX512, Tier.AMX}) {
       try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
         var s = new Stage(region, device);
-        var dy = s.random(DType.BF16, 70, 40);
+        var du = s.random(DType.BF16, 70, 16);
         var x = s.random(DType.BF16, 70, 50);
-        var dw = s.random(DType.F32, 40, 50);
-        device.run(new MatMul.Product(Sink.add(dw), dy, x, true, false, 1));
-        results.add(dw.toFloats());
+        var da = s.random(DType.F32, 16, 50);
+        device.run(new MatMul.Product(Sink.add(da), du, x, true, false, 1));
+        results.add(da.toFloats());
       }
     }
     assertThat(results.get(1)).isEqualTo(results.get(0));

@@ -9,6 +9,7 @@ import static org.llmcore.cpu.code.Vec.*;
 /// | function | operand                                  | goes to                                             |
 /// |----------|------------------------------------------|-----------------------------------------------------|
 /// | `rows`   | up to 32 rows of a, terms side by side   | a panel of a                                        |
+/// | `turned` | rows of aᵀ, 16 rows of a side by side    | half a panel of a: 32 terms of each, side by side   |
 /// | `pairs`  | rows of b, 16 columns side by side       | half a panel of b: two terms of a column become a pair |
 ///
 /// Rows of bᵀ, terms side by side, are turned by `GemmPacks.turned`: a pair of bf16 is as wide as an f32.
@@ -19,7 +20,7 @@ public final class AmxPacks {
   public static final int TO = 16;
   public static final int M = 24; // rows
   public static final int STEPS = 32; // rows: steps of 32 terms, the last one under the mask
-  public static final int MASK = 40; // rows: terms of the last step; pairs: columns
+  public static final int MASK = 40; // rows: terms of the last step; pairs and turned: columns
 
   /// Bytes of a job.
   public static final int JOB = 48;
@@ -95,5 +96,54 @@ public final class AmxPacks {
     a.vzeroupper();
     a.ret();
     return a;
+  }
+
+  /// Columns of rows of aᵀ. Terms and columns that do not exist become 0.
+  public static Assembler turned() {
+    var a = new Assembler();
+    a.mov(RAX, RDI.at(MASK));
+    a.kmovw(1, RAX);
+    a.mov(RSI, RDI.at(FROM));
+    a.mov(RDX, RDI.at(TO));
+    a.mov(RCX, RDI.at(M));
+    a.mov(R8, RDI.at(FROM_PITCH));
+    var rest = new Label();
+    var done = new Label();
+    a.cmp(RCX, AmxTiles.TERMS);
+    a.j(BELOW, rest);
+    var steps = a.here();
+    for (int pair = 0; pair < AmxTiles.TERMS / 2; pair++) {
+      RowPairs.load(a, zmm(pair), zmm(16), 1, RSI.at(0), RSI.at(R8, 1, 0));
+      a.lea(RSI, RSI.at(R8, 2, 0));
+    }
+    turn(a);
+    a.add(RDX, AmxTiles.STEP);
+    a.sub(RCX, AmxTiles.TERMS);
+    a.cmp(RCX, AmxTiles.TERMS);
+    a.j(ABOVE_OR_EQUAL, steps);
+    a.bind(rest);
+    a.test(RCX, RCX);
+    a.j(EQUAL, done);
+    var loaded = new Label();
+    for (int i = 0; i < AmxTiles.TERMS / 2; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
+    for (int i = 0; i < AmxTiles.TERMS / 2; i++) {
+      a.cmp(RCX, 2 * i);
+      a.j(BELOW_OR_EQUAL, loaded);
+      a.vpmovzxwd(zmm(i).zero(1), RSI.at(0));
+      a.cmp(RCX, 2 * i + 1);
+      a.j(BELOW_OR_EQUAL, loaded);
+      RowPairs.load(a, zmm(i), zmm(16), 1, RSI.at(0), RSI.at(R8, 1, 0));
+      a.lea(RSI, RSI.at(R8, 2, 0));
+    }
+    a.bind(loaded);
+    turn(a);
+    a.bind(done);
+    a.vzeroupper();
+    a.ret();
+    return a;
+  }
+
+  private static void turn(Assembler a) {
+    Turn.sixteen(a, row -> a.vmovups(RDX.at(64 * row), Turn.COLUMN));
   }
 }

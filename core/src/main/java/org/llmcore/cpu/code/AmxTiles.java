@@ -17,8 +17,8 @@ import static org.llmcore.cpu.code.Vec.*;
 /// Terms are cut so that a cut of a panel of b (36 KB at 18 steps) stays in the first-level cache while the row panels of a pass by;
 /// between cuts the sums rest in f32 scratch. What tiles have summed is scaled and added to y by rows.
 ///
-/// Order of a sum: the processor's, two chains of 16 products in every step and their sum added to what was there. It is the same for
-/// every row, however rows are grouped, and another one than rules 2 and 3 of `Kernel`. Denormals count as 0.
+/// Order of a sum: the processor's, two chains of 16 products in every step and their sum added to what was there: 0, or y where `START` says
+/// so. It is the same for every row, however rows are grouped, and another one than rules 2 and 3 of `Kernel`. Denormals count as 0.
 public final class AmxTiles {
   /// Rows and columns of a panel.
   public static final int PANEL = 32;
@@ -45,16 +45,17 @@ public final class AmxTiles {
   public static final int Y = 72;
   public static final int Y_PITCH = 80; // bytes between rows of y
   public static final int M = 88; // rows of y
-  public static final int ADD = 96; // 0: y is replaced
+  public static final int ADD = 96; // 0: y is replaced; else what was summed is added to it
   public static final int ALPHA = 104; // factor, bits of an f32
   public static final int CONFIG = 112; // address of `configuration`
   public static final int LAST_LOW = 120; // which of the last panel's first 16 columns exist
   public static final int LAST_HIGH = 128; // and of its other 16
-  private static final int DONE = 136; // steps
-  private static final int PANELS_LEFT = 144;
+  public static final int START = 136; // 0: sums start from 0; else from y
+  private static final int DONE = 144; // steps
+  private static final int PANELS_LEFT = 152;
 
   /// Bytes of a job.
-  public static final int JOB = 152;
+  public static final int JOB = 160;
 
   private static final Gpr[] SAVED = {RBX, RBP, R12, R13, R14, R15};
   private static final int[] QUARTERS = {0, 64, 16 * 128, 16 * 128 + 64}; // of the sums of a panel
@@ -103,8 +104,9 @@ public final class AmxTiles {
     a.mov(RDI.at(PANELS_LEFT), R8);
     a.vbroadcastss(zmm(31), RDI.at(ALPHA));
     var panels = a.here();
+    start();
     cuts();
-    rows();
+    finish();
     a.add(B_AT, RDI.at(B_PANEL));
     a.add(Y_AT, 4 * PANEL);
     a.mov(R8, RDI.at(PANELS_LEFT));
@@ -141,7 +143,8 @@ public final class AmxTiles {
     var rowPanels = a.here();
     var more = new Label();
     var go = new Label();
-    a.test(R8, R8);
+    a.mov(R9, RDI.at(START));
+    a.add(R9, R8);
     a.j(NOT_EQUAL, more);
     for (int t = 0; t < 4; t++) a.tilezero(t);
     a.jmp(go);
@@ -181,43 +184,64 @@ public final class AmxTiles {
     a.j(NOT_EQUAL, steps);
   }
 
-  /// y = alpha·s, or fma(alpha, s, y), for 32 columns of every row.
-  private void rows() {
-    var masked = new Label();
-    var loop = new Label();
+  /// s = y where sums start from it.
+  private void start() {
+    var zero = new Label();
+    a.mov(R9, RDI.at(START));
+    a.test(R9, R9);
+    a.j(EQUAL, zero);
+    rows(() -> {
+      a.vmovups(zmm(0).zero(LOW), RDX.at(0));
+      a.vmovups(zmm(1).zero(HIGH), RDX.at(64));
+      a.vmovups(RSI.at(0), zmm(0));
+      a.vmovups(RSI.at(64), zmm(1));
+    });
+    a.bind(zero);
+  }
+
+  /// y = alpha·s, or fma(alpha, s, y).
+  private void finish() {
     var replace = new Label();
     var next = new Label();
+    a.mov(R9, RDI.at(ADD));
+    rows(() -> {
+      a.vmovups(zmm(0), RSI.at(0));
+      a.vmovups(zmm(1), RSI.at(64));
+      a.test(R9, R9);
+      a.j(EQUAL, replace);
+      a.vmovups(zmm(2).zero(LOW), RDX.at(0));
+      a.vmovups(zmm(3).zero(HIGH), RDX.at(64));
+      a.vfmadd213ps(zmm(0), zmm(31), zmm(2));
+      a.vfmadd213ps(zmm(1), zmm(31), zmm(3));
+      a.jmp(next);
+      a.bind(replace);
+      a.vmulps(zmm(0), zmm(0), zmm(31));
+      a.vmulps(zmm(1), zmm(1), zmm(31));
+      a.bind(next);
+      a.vmovups(RDX.at(0), zmm(0).keep(LOW));
+      a.vmovups(RDX.at(64), zmm(1).keep(HIGH));
+    });
+  }
+
+  /// A body for 32 columns of every row: its sums at RSI, its y at RDX.
+  private void rows(Runnable body) {
+    var masked = new Label();
     a.mov(R8, 0xffff);
-    a.mov(R9, R8);
+    a.mov(R10, R8);
     a.mov(RCX, RDI.at(PANELS_LEFT));
     a.cmp(RCX, 1);
     a.j(NOT_EQUAL, masked);
     a.mov(R8, RDI.at(LAST_LOW));
-    a.mov(R9, RDI.at(LAST_HIGH));
+    a.mov(R10, RDI.at(LAST_HIGH));
     a.bind(masked);
     a.kmovw(LOW, R8);
-    a.kmovw(HIGH, R9);
+    a.kmovw(HIGH, R10);
     a.mov(RSI, RDI.at(SUMS));
     a.mov(RDX, Y_AT);
     a.mov(R8, RDI.at(Y_PITCH));
-    a.mov(R9, RDI.at(ADD));
     a.mov(RCX, RDI.at(M));
-    a.bind(loop);
-    a.vmovups(zmm(0), RSI.at(0));
-    a.vmovups(zmm(1), RSI.at(64));
-    a.test(R9, R9);
-    a.j(EQUAL, replace);
-    a.vmovups(zmm(2).zero(LOW), RDX.at(0));
-    a.vmovups(zmm(3).zero(HIGH), RDX.at(64));
-    a.vfmadd213ps(zmm(0), zmm(31), zmm(2));
-    a.vfmadd213ps(zmm(1), zmm(31), zmm(3));
-    a.jmp(next);
-    a.bind(replace);
-    a.vmulps(zmm(0), zmm(0), zmm(31));
-    a.vmulps(zmm(1), zmm(1), zmm(31));
-    a.bind(next);
-    a.vmovups(RDX.at(0), zmm(0).keep(LOW));
-    a.vmovups(RDX.at(64), zmm(1).keep(HIGH));
+    var loop = a.here();
+    body.run();
     a.add(RSI, 4 * PANEL);
     a.add(RDX, R8);
     a.dec(RCX);

@@ -268,7 +268,7 @@ public final class GemmPacks {
     a.j(EQUAL, rest);
     var loop = a.here();
     sixteen(third, edge, 0);
-    turnSixteen(t -> store(t, RDX));
+    Turn.sixteen(a, t -> store(t, RDX));
     for (var r : third) a.add(r, 16 * size);
     a.add(RDX, R13);
     a.dec(R12);
@@ -278,7 +278,8 @@ public final class GemmPacks {
     a.test(R12, R12);
     a.j(EQUAL, done);
     sixteen(third, edge, MASK);
-    turnSixteen(
+    Turn.sixteen(
+        a,
         t -> {
           var beyond = new Label();
           a.cmp(R12, t);
@@ -310,38 +311,9 @@ public final class GemmPacks {
     }
   }
 
-  private interface Column {
-    void emit(int term);
-  }
-
-  /// Rows in zmm0 … 15; each column of the 16 × 16 floats stands in zmm20 when `column` is emitted.
-  private void turnSixteen(Column column) {
-    for (int i = 0; i < 8; i++) { // pairs of rows, two columns in every 128 bits
-      a.vunpcklps(zmm(16 + 2 * i), zmm(2 * i), zmm(2 * i + 1));
-      a.vunpckhps(zmm(17 + 2 * i), zmm(2 * i), zmm(2 * i + 1));
-    }
-    for (int i = 0; i < 4; i++) { // four rows, one column in every 128 bits
-      int from = 16 + 4 * i;
-      a.vunpcklpd(zmm(4 * i), zmm(from), zmm(from + 2));
-      a.vunpckhpd(zmm(4 * i + 1), zmm(from), zmm(from + 2));
-      a.vunpcklpd(zmm(4 * i + 2), zmm(from + 1), zmm(from + 3));
-      a.vunpckhpd(zmm(4 * i + 3), zmm(from + 1), zmm(from + 3));
-    }
-    for (int i = 0; i < 4; i++) { // 128 bits of four registers
-      a.vshuff32x4(zmm(16), zmm(i), zmm(4 + i), 0x88);
-      a.vshuff32x4(zmm(17), zmm(8 + i), zmm(12 + i), 0x88);
-      a.vshuff32x4(zmm(18), zmm(i), zmm(4 + i), 0xdd);
-      a.vshuff32x4(zmm(19), zmm(8 + i), zmm(12 + i), 0xdd);
-      for (int part = 0; part < 4; part++) {
-        a.vshuff32x4(zmm(20), zmm(16 + part % 2 * 2), zmm(17 + part % 2 * 2), part < 2 ? 0x88 : 0xdd);
-        column.emit(4 * part + i);
-      }
-    }
-  }
-
   private void store(int term, Gpr to) {
     a.mov(RBX, RDI.at(OFFSETS + 8 * term));
-    a.vmovups(to.at(RBX, 1, 0), zmm(20));
+    a.vmovups(to.at(RBX, 1, 0), Turn.COLUMN);
   }
 
   // ---- rows of b
