@@ -153,10 +153,10 @@ public final class ModelFiles implements AutoCloseable {
     /// Adds tensors.
     public void add(List<Safetensors.Item> items) {
       for (var i : items) {
-        if (!held.isEmpty() && size + i.data().byteSize() > limit) flush();
+        if (!held.isEmpty() && size + i.bytes() > limit) flush();
         held.add(i);
-        size += i.data().byteSize();
-        total += i.data().byteSize();
+        size += i.bytes();
+        total += i.bytes();
       }
     }
 

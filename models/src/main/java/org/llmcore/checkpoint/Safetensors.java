@@ -19,6 +19,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -127,21 +128,37 @@ public final class Safetensors implements AutoCloseable {
     }
   }
 
-  /// A tensor to be written: bytes in row-major order, little-endian.
-  public record Item(String name, String dtype, int[] shape, MemorySegment data) {
+  /// Bytes of a tensor from first to last, in pieces that are only good until the next one comes: so that none need be held whole.
+  public interface Pieces {
+    void each(Consumer<MemorySegment> sink);
+  }
+
+  /// A tensor to be written: its elements in row-major order, little-endian.
+  public record Item(String name, String dtype, int[] shape, Pieces pieces) {
     public Item {
       var stored = Stored.BY_NAME.get(dtype);
       if (stored == null) throw new IllegalArgumentException("tensor " + name + " has dtype " + dtype);
       if (name.equals(METADATA)) throw new IllegalArgumentException("no tensor can be named " + name);
-      if (IntStream.of(shape).anyMatch(d -> d < 0) || stored.bytes(shape) != data.byteSize()) {
-        throw new IllegalArgumentException(
-            "tensor " + name + " of " + dtype + Arrays.toString(shape) + " has " + data.byteSize() + " bytes");
+      if (IntStream.of(shape).anyMatch(d -> d < 0)) throw new IllegalArgumentException("tensor " + name + " has shape " + Arrays.toString(shape));
+    }
+
+    /// All bytes as they are.
+    /// @throws IllegalArgumentException if the shape asks for another number of them
+    public Item(String name, String dtype, int[] shape, MemorySegment data) {
+      this(name, dtype, shape, sink -> sink.accept(data));
+      if (bytes() != data.byteSize()) {
+        throw new IllegalArgumentException("tensor " + name + " of " + dtype + Arrays.toString(shape) + " has " + data.byteSize() + " bytes");
       }
     }
 
     /// An item of one of our own dtypes.
     public static Item of(String name, DType dtype, int[] shape, MemorySegment data) {
       return new Item(name, dtype.name(), shape, data);
+    }
+
+    /// How many there are in all.
+    public long bytes() {
+      return Stored.BY_NAME.get(dtype).bytes(shape);
     }
   }
 
@@ -305,9 +322,9 @@ public final class Safetensors implements AutoCloseable {
 
   /// Writes a file with this metadata.
   public static void write(Path path, Map<String, String> metadata, List<Item> items) {
-    var data = new LinkedHashMap<String, MemorySegment>();
-    for (var i : items) data.put(i.name, i.data);
-    var promises = items.stream().map(i -> new SafetensorsStream.Promise(i.name, i.dtype, i.shape, i.data.byteSize())).toList();
-    AtomicFile.write(path, temp -> SafetensorsStream.write(temp, metadata, promises, (t, out) -> out.bytes(data.get(t.name()))));
+    var byName = new LinkedHashMap<String, Item>();
+    for (var i : items) byName.put(i.name, i);
+    var promises = items.stream().map(i -> new SafetensorsStream.Promise(i.name, i.dtype, i.shape, i.bytes())).toList();
+    AtomicFile.write(path, temp -> SafetensorsStream.write(temp, metadata, promises, (t, out) -> byName.get(t.name()).pieces.each(out::bytes)));
   }
 }

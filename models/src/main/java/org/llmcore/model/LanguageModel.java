@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.function.BiConsumer;
@@ -41,6 +42,8 @@ import org.llmcore.text.Wordless;
 /// Read from a Hugging Face folder (`config.json`, safetensors, a tokenizer), a GGUF file, or a llama2.c `.bin` with a tokenizer
 /// beside it.
 public final class LanguageModel implements AutoCloseable {
+  private static final long PIECE = 16 << 20; // bytes of a tensor on their way to a file
+
   private final Device device;
   private final Decoder decoder;
   private final Tokenizer tokenizer;
@@ -316,16 +319,24 @@ public final class LanguageModel implements AutoCloseable {
     return notes;
   }
 
-  /// Items for a safetensors file of tensors in host or device memory.
-  public static List<Safetensors.Item> items(Device device, java.util.Map<String, Tensor> tensors) {
-    var out = new ArrayList<Safetensors.Item>();
-    tensors.forEach(
-        (name, t) -> {
-          var bytes = MemorySegment.ofArray(new byte[Math.toIntExact(t.bytes())]);
-          device.download(t, bytes);
-          out.add(Safetensors.Item.of(name, t.dtype(), t.shape().dims(), bytes));
-        });
-    return out;
+  /// Items for a safetensors file of tensors in host or device memory, from where they come when they are written, a few rows at a time.
+  public static List<Safetensors.Item> items(Device device, Map<String, Tensor> tensors) {
+    return tensors.entrySet().stream().map(e -> new Safetensors.Item(e.getKey(), e.getValue().dtype().name(), e.getValue().shape().dims(), pieces(device, e.getValue()))).toList();
+  }
+
+  private static Safetensors.Pieces pieces(Device device, Tensor t) {
+    int rows = t.dim(0);
+    long row = t.bytes() / Math.max(1, rows);
+    int step = (int) Math.clamp(PIECE / Math.max(1, row), 1, Math.max(1, rows));
+    return sink -> {
+      var memory = MemorySegment.ofArray(new byte[Math.toIntExact(step * row)]);
+      for (int r = 0; r < rows; r += step) {
+        var part = t.slice(r, Math.min(rows, r + step));
+        var bytes = memory.asSlice(0, part.bytes());
+        device.download(part, bytes);
+        sink.accept(bytes);
+      }
+    };
   }
 
   /// Writes a Hugging Face folder that transformers loads: config, generation config, weights in their dtype, tokenizer.

@@ -58,7 +58,7 @@ class GptqFilesTest {
 
   private static Map<String, Entry> entries(List<Item> items) {
     var map = new LinkedHashMap<String, Entry>();
-    for (var i : items) map.put(i.name(), new Entry(i.name(), i.dtype(), i.shape(), i.data()));
+    for (var i : items) map.put(i.name(), new Entry(i.name(), i.dtype(), i.shape(), Items.whole(i)));
     return map;
   }
 
@@ -106,7 +106,7 @@ class GptqFilesTest {
     java.util.Arrays.fill(middle, 1 << bits - 1);
     for (var version : Version.values()) {
       var item = GptqFiles.zeros("l", bits, middle, 32, version);
-      assertThat(item.data().toArray(ValueLayout.JAVA_INT_UNALIGNED))
+      assertThat(Items.whole(item).toArray(ValueLayout.JAVA_INT_UNALIGNED))
           .containsOnly(Long.decode(version == Version.V1 ? v1 : v2).intValue());
     }
   }

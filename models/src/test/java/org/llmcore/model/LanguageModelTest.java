@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.function.UnaryOperator;
@@ -21,6 +22,9 @@ import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.op.Device;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Shape;
 import org.llmcore.text.BpeTrainer;
 import org.llmcore.text.Tokenizer;
 
@@ -70,6 +74,28 @@ class LanguageModelTest {
     }
     Files.delete(saved.resolve("model.safetensors"));
     ModelFiles.write(saved, change.apply(items), 1L << 30);
+  }
+
+  @Test
+  void aLargeTensorIsWrittenInPiecesAndNeverHeldWhole() {
+    int rows = 5003;
+    int columns = 1024; // 20 MB
+    try (var region = Region.growing("large")) {
+      var t = region.carve(DType.F32, Shape.of(rows, columns));
+      var values = new float[rows * columns];
+      for (int i = 0; i < values.length; i++) values[i] = i;
+      t.set(values);
+      var items = LanguageModel.items(device, Map.of("large", t, "small", t.slice(0, 1)));
+      var sizes = new ArrayList<Long>();
+      for (var i : items) if (i.name().equals("large")) i.pieces().each(piece -> sizes.add(piece.byteSize()));
+      assertThat(sizes).hasSizeGreaterThan(1).allMatch(size -> size <= 16 << 20);
+      var file = folder.resolve("large.safetensors");
+      Safetensors.write(file, items);
+      try (var read = Safetensors.open(file)) {
+        assertThat(read.get("large").toFloats()).isEqualTo(t.toFloats());
+        assertThat(read.get("small").toFloats()).isEqualTo(t.slice(0, 1).toFloats());
+      }
+    }
   }
 
   @Test

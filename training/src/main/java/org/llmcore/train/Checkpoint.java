@@ -6,7 +6,6 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Comparator;
-import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -109,12 +108,9 @@ public record Checkpoint(Path folder, State state) {
   public static String sha256(Device device, Map<String, Tensor> tensors) {
     try {
       var digest = MessageDigest.getInstance("SHA-256");
-      var byName = new HashMap<String, Safetensors.Item>();
-      for (var i : LanguageModel.items(device, tensors)) byName.put(i.name(), i);
-      byName.keySet().stream().sorted().forEach(name -> {
-        var i = byName.get(name);
-        digest.update((name + i.dtype() + java.util.Arrays.toString(i.shape())).getBytes(java.nio.charset.StandardCharsets.UTF_8));
-        digest.update(i.data().asByteBuffer());
+      LanguageModel.items(device, tensors).stream().sorted(Comparator.comparing(Safetensors.Item::name)).forEach(i -> {
+        digest.update((i.name() + i.dtype() + java.util.Arrays.toString(i.shape())).getBytes(java.nio.charset.StandardCharsets.UTF_8));
+        i.pieces().each(piece -> digest.update(piece.asByteBuffer()));
       });
       return HexFormat.of().formatHex(digest.digest());
     } catch (NoSuchAlgorithmException e) {
