@@ -53,6 +53,7 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const CUtenso
     }
   } else {
     float d[N / 2] = {};
+#pragma unroll 1
     for (int k = group - 1; k < steps; k += 2) {
       const int stage = k % STAGES;
       mbar_wait(full + stage, k / STAGES & 1);
