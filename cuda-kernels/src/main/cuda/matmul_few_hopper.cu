@@ -1,5 +1,5 @@
 // y (+)= alpha · S·Cᵀ for S (many,K) and C (few,K), both bf16, few at most 64, on Hopper's asynchronous tensor cores: decoding, S = W and C = x
-// (org.llmcore.op.MatMul). The twin in matmul_skinny.cu (stream) takes f32, other GPUs, and rows that are no multiples of 16 bytes.
+// (org.llmcore.op.MatMul). The twin in matmul_skinny.cu (stream) takes other GPUs, and an f32 C.
 //
 // Geometry: a block for each multiprocessor and `strip` rows of S, all of k. wgmma's m is the 64 rows of C, its n those of S, because n goes in eights: 4096
 // outputs are 128 strips of 32, 11008 are 126 of 88, each multiprocessor has the same to read, and no partial sum leaves a block. (With S as m 4096 outputs are
