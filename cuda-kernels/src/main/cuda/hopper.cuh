@@ -42,8 +42,9 @@ template <int N> __device__ __forceinline__ void wgmma_hold(uint32_t (&a)[N][4])
 // Or a in registers: 16 rows a warp in the layout of mma.sync's left operand, which is that of d with its columns in pairs.
 #define D8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define D32(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24)
-#define NAMES_32                                                                                        \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21," \
+#define NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define NAMES_32                             \
+  NAMES_16 ", %16, %17, %18, %19, %20, %21," \
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define NAMES_64                                                                                                        \
   NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52," \
@@ -69,6 +70,11 @@ template <int TA = 0, int TB = 0>
 __device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], uint64_t a, uint64_t b, int scale) {
   asm volatile(WGMMA("m64n64k16", "%34", NAMES_32, "%32, %33, p, 1, 1, %35, %36")
                : D32(0) : "l"(a), "l"(b), "r"(scale), "n"(TA), "n"(TB));
+}
+template <int TA = 0, int TB = 0>
+__device__ __forceinline__ void wgmma_m64n32k16(float (&d)[16], uint64_t a, uint64_t b, int scale) {
+  asm volatile(WGMMA("m64n32k16", "%18", NAMES_16, "%16, %17, p, 1, 1, %19, %20")
+               : D8(0), D8(8) : "l"(a), "l"(b), "r"(scale), "n"(TA), "n"(TB));
 }
 template <int TB = 0>
 __device__ __forceinline__ void wgmma_m64n128k16(float (&d)[64], const uint32_t (&a)[4], uint64_t b, int scale) {

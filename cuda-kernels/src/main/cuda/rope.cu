@@ -30,13 +30,13 @@ llm_rope_rotate(void* y, int ydt, int add, const void* x, int xdt, const int* po
     const long long angles = (long long)positions[row] * width;
     float cosine[8], sine[8];
     load8(F32, cosine, table, angles + p, n, fast), load8(F32, sine, table, angles + half + p, n, fast);
-if (fast && xdt == BF16 && !neighbours) {   // all heads are fetched before one is written: y may be x, and then the compiler keeps the order
-      const bf16* heads8 = static_cast<const bf16*>(x) + (row * heads + from) * width + p;
+    if (fast && xdt == BF16 && !neighbours) {   // all heads are fetched before one is written: y may be x, and then the compiler keeps the order
+      const bf16* pairs = static_cast<const bf16*>(x) + (row * heads + from) * width + p;
       Pack8 u[HEADS], v[HEADS];
 #pragma unroll
       for (int h = 0; h < HEADS; h++) {
         if (from + h >= heads) break;
-        u[h] = *reinterpret_cast<const Pack8*>(heads8 + (long long)h * width), v[h] = *reinterpret_cast<const Pack8*>(heads8 + (long long)h * width + half);
+        u[h] = *reinterpret_cast<const Pack8*>(pairs + (long long)h * width), v[h] = *reinterpret_cast<const Pack8*>(pairs + (long long)h * width + half);
       }
 #pragma unroll
       for (int h = 0; h < HEADS; h++) {

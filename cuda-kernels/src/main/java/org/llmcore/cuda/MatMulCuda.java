@@ -10,15 +10,16 @@ import org.llmcore.tensor.Tensor;
 /// Which kernel multiplies two matrices, by dtype, shape, alignment and GPU; one launch line each. From the top, the first
 /// that fits:
 ///
-/// | kernel          | a, b                            | when                                                            |
-/// |-----------------|---------------------------------|-----------------------------------------------------------------|
-/// | `matmul_stream` | bf16, and bf16 or f32           | a·bᵀ, and the other operand has 64 rows at most (decoding, LoRA) |
-/// | `matmul_update` | bf16 · f32                      | a·b of at most 64 terms, y in bf16 (LoRA)                        |
-/// | `matmul_outer`  | bf16 · bf16                     | aᵀ·b with 64 rows of y at most (gradients of LoRA)              |
-/// | `matmul_hopper` | bf16 · bf16                     | compute capability 9.0                                          |
-/// | `matmul_mma`    | bf16 · bf16, f16 · f16          |                                                                 |
-/// | `matmul_mixed`  | f32 · bf16, bf16 · f32          | a is not transposed                                             |
-/// | `matmul_plain`  | f32 · f32, f16 · others, …      | no tensor cores: an f32 operand is never rounded                |
+/// | kernel              | a, b                       | when                                                                     |
+/// |---------------------|----------------------------|--------------------------------------------------------------------------|
+/// | `matmul_few_hopper` | bf16 · bf16                | a·bᵀ, one of them has 64 rows at most (decoding), compute capability 9.0 |
+/// | `matmul_stream`     | bf16, and bf16 or f32      | a·bᵀ, and the other operand has 64 rows at most (decoding, LoRA)         |
+/// | `matmul_update`     | bf16 · f32                 | a·b of at most 64 terms, y in bf16 (LoRA)                                |
+/// | `matmul_outer`      | bf16 · bf16                | aᵀ·b with 64 rows of y at most (gradients of LoRA)                       |
+/// | `matmul_hopper`     | bf16 · bf16                | compute capability 9.0                                                   |
+/// | `matmul_mma`        | bf16 · bf16, f16 · f16     |                                                                          |
+/// | `matmul_mixed`      | f32 · bf16, bf16 · f32     | a is not transposed                                                      |
+/// | `matmul_plain`      | f32 · f32, f16 · others, … | no tensor cores: an f32 operand is never rounded                         |
 ///
 /// A product with a low-rank term takes `matmul_hopper` with a step over k more, where that kernel runs; elsewhere it is two products.
 ///
@@ -27,17 +28,20 @@ import org.llmcore.tensor.Tensor;
 final class MatMulCuda {
   private static final int FEW = 64;
   private static final int TILE = 128;
-  private static final int DEEP = 64; // k of a step of matmul_hopper
+  private static final int DEEP = 64; // k of a step of matmul_hopper and matmul_few_hopper
   private static final int RANKS = 16; // of a low-rank term, a step
   private static final int PLANE_THREADS = 64;
   private static final int PLAIN_TILE = 64;
   private static final int STRIP = 32; // columns or rows that a block of matmul_stream and matmul_outer makes
+  private static final int LEAST_STRIP = 16; // rows of the large operand that a block of matmul_few_hopper takes: below, the small one is most of what it reads
+  private static final int MOST_STRIP = 256; // of wgmma's n
   private static final int UPDATE_COLUMNS = 256; // of y, a turn of a block of matmul_update
   private static final int UPDATE_ROWS = 64;
   private static final int MOST_BATCHES = 65535; // of a grid's third dimension
   private static final int VECTOR = 16; // bytes
-  private static final int STAGES = 64 << 10; // shared memory of matmul_mma, then of matmul_mixed, matmul_hopper
+  private static final int STAGES = 64 << 10; // shared memory of matmul_mma, then of matmul_mixed, matmul_few_hopper, matmul_hopper
   private static final int MIXED_STAGES = 72 << 10;
+  private static final int FEW_RING = (192 << 10) + 256;
   private static final int RING = (192 << 10) + (20 << 10) + 128;
 
   private MatMulCuda() {}
@@ -51,8 +55,8 @@ final class MatMulCuda {
     boolean half = a.dtype() != DType.F32 && a.dtype() == b.dtype();
     boolean wide = wide(a) && wide(b) && p.batch() == 1;
     boolean rows = wide && (bf16 || mixed) && !p.ta() && p.tb(); // both operands along k
-    if (rows && p.m() <= FEW && b.dtype() == DType.BF16) stream(l, p, b, a, 1, p.n());
-    else if (rows && p.n() <= FEW && a.dtype() == DType.BF16) stream(l, p, a, b, p.n(), 1);
+    if (rows && p.m() <= FEW && b.dtype() == DType.BF16) few(l, p, b, a, 1, p.n());
+    else if (rows && p.n() <= FEW && a.dtype() == DType.BF16) few(l, p, a, b, p.n(), 1);
     else if (wide && bf16 && p.ta() && !p.tb() && p.m() <= FEW) outer(l, p);
     else if (update(p)) update(l, p);
     else if (wide && bf16 && many(l, p)) hopper(l, p, "", (kernel, _) -> kernel);
@@ -81,8 +85,13 @@ final class MatMulCuda {
   }
 
   /// Whether a product of bf16 in rows of multiples of 16 bytes is one for wgmma.
+  private static boolean wgmma(Launch l, MatMul.Product p) {
+    return p.k() > 0 && l.device().capability() == 90;
+  }
+
+  /// The same, in tiles of 128 rows.
   private static boolean many(Launch l, MatMul.Product p) {
-    return p.m() > FEW && p.n() > FEW && p.k() > 0 && l.device().capability() == 90;
+    return p.m() > FEW && p.n() > FEW && wgmma(l, p);
   }
 
   private static String name(Tensor t) {
@@ -121,8 +130,27 @@ final class MatMulCuda {
         .f32(p.alpha()).run();
   }
 
+  /// a·bᵀ with few rows on one side. How many does not choose the kernel, so that a row has the same bits alone and among 64.
+  ///
   /// @param large the operand that is read once
   /// @param row elements of y from one row of `large` to the next, `column` of `small`
+  private static void few(Launch l, MatMul.Product p, Tensor large, Tensor small, long row, long column) {
+    if (small.dtype() == DType.BF16 && wgmma(l, p)) strips(l, p, large, small, row, column);
+    else stream(l, p, large, small, row, column);
+  }
+
+  /// Strips of equal height, one for each multiprocessor, or as many for each as it takes.
+  private static void strips(Launch l, MatMul.Product p, Tensor large, Tensor small, long row, long column) {
+    int processors = l.device().multiprocessors();
+    int blocks = Math.toIntExact(processors * count(large.rows(), MOST_STRIP * processors));
+    int strip = Math.max(LEAST_STRIP, 8 * (int) count(large.rows(), 8 * blocks));
+    int tile = Math.max(32, Integer.highestOneBit(2 * strip - 1));
+    int width = 8 * (int) count(small.rows(), 8);
+    l.of("matmul_few_hopper", "matmul_few_hopper_" + tile).grid(count(large.rows(), strip), 1, 1).threads(384).shared(FEW_RING).sink(p.y())
+        .map(large, DEEP, strip).map(small, DEEP, width).i32(large.rows()).i32(small.rows()).i32(p.k()).i32(strip).i32(width).i64(row).i64(column)
+        .f32(p.alpha()).run();
+  }
+
   private static void stream(Launch l, MatMul.Product p, Tensor large, Tensor small, long row, long column) {
     int width = Math.max(8, Integer.highestOneBit(2 * small.rows() - 1));
     boolean narrow = small.dtype() == DType.BF16 && count(large.rows(), STRIP) < 2L * l.device().multiprocessors();

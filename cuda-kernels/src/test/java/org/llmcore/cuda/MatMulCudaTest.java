@@ -189,6 +189,20 @@ class MatMulCudaTest {
     return out.stream();
   }
 
+  /// The edges of the strips that wgmma multiplies with few rows, of 16 to 256 rows, and of 64 k a stage; rings that go round; either side small.
+  static Stream<Case> few() {
+    var out = new ArrayList<Case>();
+    for (int m : new int[] {1, 7, 8, 9, 33, 64}) {
+      for (int n : new int[] {1, 63, 65, 129, 300, 530}) { // the host driver has two multiprocessors: strips of 16, 32, 40, 72, 152, 136
+        int k = new int[] {8, 64, 200, 328}[(m + n) % 4];
+        out.add(new Case(BF16, BF16, List.of(F32, BF16, F16).get((m + n) % 3), false, true, m, n, k, n % 2 == 0));
+      }
+    }
+    for (int n : new int[] {8, 70, 140, 400}) out.add(new Case(BF16, BF16, F32, false, true, 20, n, 1400, true));
+    for (int r : new int[] {1, 9, 64}) out.add(new Case(BF16, BF16, BF16, false, true, 77 + r, r, 136, r == 9));
+    return out.stream();
+  }
+
   private void agrees(Case c, CudaDevice device, long seed) {
     var expected = c.on(new ReferenceDevice());
     host.shuffle(seed);
@@ -211,7 +225,7 @@ class MatMulCudaTest {
   }
 
   @ParameterizedTest
-  @MethodSource({"large", "low"})
+  @MethodSource({"large", "low", "few"})
   void agreesWithTheReferenceWithWgmma(Case c) {
     agrees(c, hopper, c.hashCode() & 0xffff);
   }
@@ -225,12 +239,25 @@ class MatMulCudaTest {
   /// A row decodes to the same bits alone and among others.
   @Test
   void decodingDoesNotDependOnTheNeighbours() {
-    for (var x : List.of(BF16, F32)) {
-      var together = new Case(x, BF16, F32, false, true, 64, 40, 520, false).on(ampere);
-      for (int m : new int[] {1, 8, 13, 32}) {
-        var alone = new Case(x, BF16, F32, false, true, m, 40, 520, false).on(ampere);
-        assertThat(alone).isEqualTo(Arrays.copyOf(together, m * 40));
+    for (var device : List.of(ampere, hopper)) {
+      for (var x : List.of(BF16, F32)) {
+        var together = new Case(x, BF16, F32, false, true, 64, 40, 520, false).on(device);
+        for (int m : new int[] {1, 8, 13, 32}) {
+          var alone = new Case(x, BF16, F32, false, true, m, 40, 520, false).on(device);
+          assertThat(alone).isEqualTo(Arrays.copyOf(together, m * 40));
+        }
       }
+    }
+  }
+
+  /// Strips are as high as there are multiprocessors to share W, so wgmma's n is not always the same: an element is.
+  @Test
+  void decodingDoesNotDependOnTheRowsOfW() {
+    int n = 30 * hopper.multiprocessors();
+    var found = new Case(BF16, BF16, F32, false, true, 1, n, 520, false).on(hopper);
+    for (int more : new int[] {2, 4, 8, 16}) {
+      var among = new Case(BF16, BF16, F32, false, true, 1, more * n, 520, false).on(hopper);
+      assertThat(Arrays.copyOf(among, n)).as("among %d", more * n).isEqualTo(found);
     }
   }
 
