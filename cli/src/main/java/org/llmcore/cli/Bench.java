@@ -40,8 +40,9 @@ import org.llmcore.train.Tuning;
 @Command(
     name = "bench",
     description = {
-      "Measures this machine with a model: matrix products and memory bandwidth, a LoRA training step, reading a prompt and",
-      "writing tokens. Medians of repeated runs after a warm-up, in about half a minute."
+      "Measures this machine with a model: matrix products and memory bandwidth, a LoRA training step, reading a prompt and "
+          + "writing tokens.",
+      "Medians of repeated runs after a warm-up, in about half a minute."
     },
     footer = {"Examples:", "  bench                            with the embedded model", "  bench --model DIR --threads 8    any model, any number of threads"})
 final class Bench implements Callable<Integer> {

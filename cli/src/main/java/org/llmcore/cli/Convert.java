@@ -24,9 +24,10 @@ import org.llmcore.train.Embedded;
 @Command(
     name = "convert",
     description = {
-      "Writes a model in another format: a Hugging Face folder (also GPTQ's), a GGUF file or a llama2.c checkpoint becomes any",
-      "of the three. Tensors are streamed; a few rows are in memory at a time. Before the result appears under its name, every",
-      "weight is read back, the tokenizers are compared, and both models are run: without --dtype every bit must agree.",
+      "Writes a model in another format: a Hugging Face folder (also GPTQ's), a GGUF file or a llama2.c checkpoint becomes "
+          + "any of the three.",
+      "Tensors are streamed; a few rows are in memory at a time. Before the result appears under its name, every weight is "
+          + "read back, the tokenizers are compared, and both models are run: without --dtype every bit must agree.",
       "GPTQ's codes are dequantized, exactly; into GGUF symmetric ones of 4 and 8 bits go as they are, as Q4_0 and Q8_0."
     },
     footer = {

@@ -101,8 +101,8 @@ final class Eval implements Runnable {
       name = "exact",
       description = {
         "Share of questions whose generated answer is the gold answer, character for character, white space at the ends aside.",
-        "Data as training reads it: prompt and completion, question and answer, instructions, or chat,",
-        "where the last answer counts."
+        "Data as training reads it: prompt and completion, question and answer, instructions, or chat, where the last answer "
+            + "counts."
       },
       footer = {"Example:", "  eval exact --run runs/my-lora-1 --data test.jsonl --items 500 --out predictions.jsonl"})
   static final class OfExact implements Callable<Integer> {
@@ -147,9 +147,10 @@ final class Eval implements Runnable {
   @Command(
       name = "sql",
       description = {
-        "Share of questions whose generated SQL returns the rows of the gold query. Without --data: the embedded task, unseen",
-        "schemas, every second question in an unseen phrasing. With --data: JSON lines of question (or prompt), sql and db, the",
-        "SQLite file of the row, relative to the data file. Databases are opened read-only; queries are cut off after 10 s."
+        "Share of questions whose generated SQL returns the rows of the gold query.",
+        "Without --data: the embedded task, unseen schemas, every second question in an unseen phrasing. With --data: JSON "
+            + "lines of question (or prompt), sql and db, the SQLite file of the row, relative to the data file. Databases are "
+            + "opened read-only; queries are cut off after 10 s."
       },
       footer = {
         "Examples:", "  eval sql --run runs/sql-lora-1 --items 500",

@@ -30,9 +30,10 @@ import org.llmcore.train.MemoryPlan;
 @Command(
     name = "inspect",
     description = {
-      "Says what a checkpoint is, without loading it: architecture, tensors, size, tokenizer, and whether this machine has the",
-      "memory to run or to train it. Reads Hugging Face folders, .safetensors, GGUF, llama2.c .bin, PEFT adapters, runs, their",
-      "checkpoints, and tokenizers. With --device it says what the engine found in this machine."
+      "Says what a checkpoint is, without loading it: architecture, tensors, size, tokenizer, and whether this machine has "
+          + "the memory to run or to train it.",
+      "Reads Hugging Face folders, .safetensors, GGUF, llama2.c .bin, PEFT adapters, runs, their checkpoints, and "
+          + "tokenizers. With --device it says what the engine found in this machine."
     },
     footer = {"Examples:", "  inspect models/llama", "  inspect runs/sql-lora-1 --tensors", "  inspect --device --json"})
 final class Inspect implements Callable<Integer> {

@@ -29,9 +29,9 @@ import org.llmcore.tensor.Tensor;
 @Command(
     name = "logits",
     description = {
-      "Runs a model over a sequence and writes what it computes to a safetensors file:",
-      "logits (n, vocabulary), nll (n-1): the negative log-likelihood of each next token in nats,",
-      "input_ids (n), and with --hidden the hidden states hidden.0 … (n, hidden) as Hugging Face lists them."
+      "Runs a model over a sequence and writes what it computes to a safetensors file.",
+      "It holds logits (n, vocabulary), nll (n-1): the negative log-likelihood of each next token in nats, input_ids (n), and with "
+          + "--hidden the hidden states hidden.0 … (n, hidden) as Hugging Face lists them."
     },
     footer = {"Example:", "  logits --model DIR --ids 1,403,407,261 --hidden --out logits.safetensors"})
 final class Logits implements Callable<Integer> {

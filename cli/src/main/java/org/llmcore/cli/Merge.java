@@ -34,9 +34,10 @@ import org.llmcore.train.OpenModel;
     description = {
       "Adds a LoRA adapter to the weights of its base model and saves the result as a Hugging Face folder.",
       "Shows by how much the logits of the merged model differ from those of base and adapter.",
-      "An adapter that was trained on weights in few bits (QLoRA) made up for their errors, which the merged weights do not",
-      "have: its merged model is also compared with the quantized base it was trained on, and the drift is shown.",
-      "A base in few bits (GPTQ, GGUF) becomes dense: what is added to its codes would be rounded away."},
+      "An adapter that was trained on weights in few bits (QLoRA) made up for their errors, which the merged weights do not "
+          + "have: its merged model is also compared with the quantized base it was trained on, and the drift is shown.",
+      "A base in few bits (GPTQ, GGUF) becomes dense: what is added to its codes would be rounded away."
+    },
     footer = {"Example:", "  merge --model embedded:sql-base --adapter runs/sql-lora-1/adapter --out merged"})
 final class Merge implements Callable<Integer> {
   private static final int PROBE = 16;

@@ -37,10 +37,11 @@ import org.llmcore.train.Embedded;
 @Command(
     name = "quantize",
     description = {
-      "Quantizes the linear layers of a model, by GPTQ on calibration text or by rounding to nearest, and writes a checkpoint in",
-      "GPTQ's format, which this program, AutoGPTQ, GPTQModel, transformers and vLLM read. The model is streamed block by block.",
-      "In the folder lie quantize-report.json and .html: the error of each layer, and on text apart perplexity, KL divergence",
-      "and agreement with the original, of the result and of rounding to nearest at the same bits.",
+      "Quantizes the linear layers of a model, by GPTQ on calibration text or by rounding to nearest, and writes a "
+          + "checkpoint in GPTQ's format, which this program, AutoGPTQ, GPTQModel, transformers and vLLM read.",
+      "The model is streamed block by block.",
+      "In the folder lie quantize-report.json and .html: the error of each layer, and on text apart perplexity, KL "
+          + "divergence and agreement with the original, of the result and of rounding to nearest at the same bits.",
       "With --budget or --max-kl layers get 2, 3, 4 or 8 bits each, where they help most."
     },
     footer = {

@@ -68,28 +68,25 @@ public final class Gptq {
   static Factor factor(Team team, Settings s, int inputs, float[] h) {
     int k = inputs;
     if (h.length != Math.multiplyExact(k, k)) throw new IllegalArgumentException(h.length + " elements of H for " + k + " inputs");
-    for (int i = 0; i < k; i++) {
-      if (!Float.isFinite(h[i * k + i])) {
-        throw new InvalidInput("input " + i + " of a layer overflows on the calibration text",
-            "check the model, or use other text");
-      }
-    }
+    var diagonal = new float[k];
     var alive = new boolean[k];
-    var whole = h.clone();
+    double sum = 0;
     for (int i = 0; i < k; i++) {
-      alive[i] = h[i * k + i] != 0;
-      if (!alive[i]) whole[i * k + i] = 1;
+      diagonal[i] = h[i * k + i];
+      if (!Float.isFinite(diagonal[i])) throw new InvalidInput("input " + i + " of a layer overflows on the calibration text", "check the model, or use other text");
+      alive[i] = diagonal[i] != 0;
+      if (!alive[i]) diagonal[i] = 1;
+      sum += diagonal[i];
     }
-    int[] order = order(s, whole, k);
-    double mean = InverseFactor.meanDiagonal(whole, k);
-    if (s.actOrder()) whole = InverseFactor.permuted(whole, k, order, team);
+    int[] order = order(s, diagonal);
+    double mean = sum / k;
     double damp = s.damp();
-    var u = InverseFactor.of(whole, k, damp * mean, team);
+    var u = InverseFactor.of(h, diagonal, order, damp * mean, team);
     while (u.isEmpty()) {
       damp *= 10;
       if (damp > LARGEST_DAMP)
           throw new InvalidInput("the inputs of a layer on the calibration text are no numbers", "check the model");
-      u = InverseFactor.of(whole, k, damp * mean, team);
+      u = InverseFactor.of(h, diagonal, order, damp * mean, team);
     }
     return new Factor(k, order, alive, u.get(), damp);
   }
@@ -131,10 +128,10 @@ public final class Gptq {
   }
 
   /// Input columns in the order of the walk; equal ones keep their order.
-  private static int[] order(Settings s, float[] h, int k) {
-    var columns = IntStream.range(0, k);
+  private static int[] order(Settings s, float[] diagonal) {
+    var columns = IntStream.range(0, diagonal.length);
     if (!s.actOrder()) return columns.toArray();
-    return columns.boxed().sorted(Comparator.comparingDouble((Integer i) -> -h[i * k + i])).mapToInt(i -> i).toArray();
+    return columns.boxed().sorted(Comparator.comparingDouble((Integer i) -> -diagonal[i])).mapToInt(i -> i).toArray();
   }
 
   private static float[] transposed(Team team, float[] w, int n, Factor f) {

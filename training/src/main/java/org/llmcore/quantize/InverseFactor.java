@@ -42,16 +42,18 @@ final class InverseFactor {
     l = new double[Math.multiplyExact(k, pitch)];
   }
 
-  /// Row-major U (k,k) of the symmetric matrix `h` (k,k) with `damp` added to its diagonal; none if a pivot is not positive.
-  static Optional<float[]> of(float[] h, int k, double damp, Team team) {
+  /// Row-major U (k,k) of a symmetric matrix whose rows and columns are those of `h` (k,k) in an order; none if a pivot is not positive.
+  /// @param diagonal what stands on the diagonal of h instead, before `damp` is added to it
+  static Optional<float[]> of(float[] h, float[] diagonal, int[] order, double damp, Team team) {
+    int k = order.length;
     var f = new InverseFactor(k, team);
     team.split(
         k, ROWS,
         (from, to) -> {
           for (int i = from; i < to; i++) {
-            int row = (k - 1 - i) * k + k - 1;
-            for (int j = 0; j <= i; j++) f.l[i * f.pitch + j] = h[row - j];
-            f.l[i * f.pitch + i] += damp;
+            int at = order[k - 1 - i];
+            for (int j = 0; j < i; j++) f.l[i * f.pitch + j] = h[at * k + order[k - 1 - j]];
+            f.l[i * f.pitch + i] = diagonal[at] + damp;
           }
         });
     return f.factor() ? Optional.of(f.inverted()) : Optional.empty();
@@ -235,21 +237,5 @@ final class InverseFactor {
 
   private static DoubleVector load(double[] from, int at) {
     return DoubleVector.fromArray(SPECIES, from, at);
-  }
-
-  /// The mean of a diagonal.
-  static double meanDiagonal(float[] h, int k) {
-    double sum = 0;
-    for (int i = 0; i < k; i++) sum += h[i * k + i];
-    return sum / k;
-  }
-
-  /// Rows and columns of a symmetric matrix in another order.
-  static float[] permuted(float[] h, int k, int[] order, Team team) {
-    var out = new float[h.length];
-    team.split(k, ROWS, (from, to) -> {
-      for (int i = from; i < to; i++) for (int j = 0; j < k; j++) out[i * k + j] = h[order[i] * k + order[j]];
-    });
-    return out;
   }
 }

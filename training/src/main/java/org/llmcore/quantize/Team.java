@@ -15,7 +15,7 @@ public final class Team implements AutoCloseable {
     pool = new ForkJoinPool(threads);
   }
 
-  /// Runs tasks 0 … tasks−1 and returns when all are done.
+  /// Runs tasks 0 … tasks−1 and returns when all are done; rethrows the first failure.
   void run(int tasks, IntConsumer task) {
     try {
       pool.submit(() -> IntStream.range(0, tasks).parallel().forEach(task)).get();
@@ -23,9 +23,17 @@ public final class Team implements AutoCloseable {
       Thread.currentThread().interrupt();
       throw new IllegalStateException("interrupted", e);
     } catch (ExecutionException e) {
-      if (e.getCause() instanceof RuntimeException r) throw r;
-      throw new IllegalStateException(e.getCause());
+      switch (thrown(e.getCause())) {
+        case RuntimeException r -> throw r;
+        case Error r -> throw r;
+        case Throwable t -> throw new IllegalStateException(t);
+      }
     }
+  }
+
+  /// What a task threw: the pool throws a copy without words, whose cause it is.
+  private static Throwable thrown(Throwable t) {
+    return t.getCause() != null && t.getCause().getClass() == t.getClass() ? thrown(t.getCause()) : t;
   }
 
   /// Splits 0 … n−1 into stretches of at most `size`.

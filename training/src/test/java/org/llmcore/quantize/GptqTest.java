@@ -256,8 +256,8 @@ class GptqTest {
     for (int k : new int[] {1, 3, 63, 64, 65, 150}) {
       var l = Layer.random(k, 1, k, 3 * k);
       var h = l.h();
-      double damp = 0.01 * InverseFactor.meanDiagonal(h, k);
-      var u = InverseFactor.of(h, k, damp, TEAM).orElseThrow();
+      double damp = 0.01 * IntStream.range(0, k).mapToDouble(i -> h[i * k + i]).average().orElseThrow();
+      var u = InverseFactorTest.of(h, k, damp, TEAM).orElseThrow();
       var full = new double[k][k];
       for (int i = 0; i < k; i++) for (int j = 0; j < k; j++) full[i][j] = h[Math.max(i, j) * k + Math.min(i, j)]
           + (i == j ? damp : 0);

@@ -1,12 +1,15 @@
 package org.llmcore.quantize;
 
+import java.util.Optional;
 import java.util.Random;
+import java.util.stream.IntStream;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.data.Offset.offset;
 
 class InverseFactorTest {
@@ -20,6 +23,13 @@ class InverseFactorTest {
       for (int i = 0; i < k; i++) for (int j = 0; j < k; j++) h[i * k + j] += x[i] * x[j];
     }
     return h;
+  }
+
+  /// Of the matrix as it is.
+  static Optional<float[]> of(float[] h, int k, double damp, Team team) {
+    var diagonal = new float[k];
+    for (int i = 0; i < k; i++) diagonal[i] = h[i * k + i];
+    return InverseFactor.of(h, diagonal, IntStream.range(0, k).toArray(), damp, team);
   }
 
   /// The definition: Cholesky of the reversed matrix, substitution, every element one chain.
@@ -52,7 +62,7 @@ class InverseFactorTest {
     var expected = definition(h, k, 0.5);
     for (int threads : new int[] {1, 2, 5}) {
       try (var team = new Team(threads)) {
-        assertThat(InverseFactor.of(h, k, 0.5, team)).hasValueSatisfying(u -> assertThat(u).isEqualTo(expected));
+        assertThat(of(h, k, 0.5, team)).hasValueSatisfying(u -> assertThat(u).isEqualTo(expected));
       }
     }
   }
@@ -62,7 +72,7 @@ class InverseFactorTest {
     int k = 200;
     var h = symmetric(k, 2 * k, 1);
     try (var team = new Team(2)) {
-      var u = InverseFactor.of(h, k, 3, team).orElseThrow();
+      var u = of(h, k, 3, team).orElseThrow();
       for (int i = 0; i < k; i++) {
         var row = new double[k]; // row i of H⁻¹ = Uᵀ·U
         for (int t = 0; t <= i; t++) for (int j = t; j < k; j++) row[j] += (double) u[t * k + i] * u[t * k + j];
@@ -81,9 +91,32 @@ class InverseFactorTest {
     var h = symmetric(k, 2 * k, 2);
     h[150 * k + 150] = -1;
     try (var team = new Team(2)) {
-      assertThat(InverseFactor.of(h, k, 0.1, team)).isEmpty();
+      assertThat(of(h, k, 0.1, team)).isEmpty();
       h[150 * k + 150] = Float.NaN;
-      assertThat(InverseFactor.of(h, k, 0.1, team)).isEmpty();
+      assertThat(of(h, k, 0.1, team)).isEmpty();
+    }
+  }
+
+  @Test
+  void anotherOrderAndAnotherDiagonalAreThoseOfAnotherMatrix() {
+    int k = 60;
+    var h = symmetric(k, 2 * k, 5);
+    var order = IntStream.range(0, k).map(i -> (7 * i + 3) % k).toArray();
+    var diagonal = new float[k];
+    for (int i = 0; i < k; i++) diagonal[i] = 2 * h[i * k + i] + i;
+    var other = new float[k * k];
+    for (int i = 0; i < k; i++) for (int j = 0; j < k; j++) other[i * k + j] = i == j ? diagonal[order[i]] : h[order[i] * k + order[j]];
+    try (var team = new Team(2)) {
+      assertThat(InverseFactor.of(h, diagonal, order, 0.25, team)).hasValueSatisfying(u -> assertThat(u).isEqualTo(definition(other, k, 0.25)));
+    }
+  }
+
+  @Test
+  void aTeamLetsWhatItsTasksThrowThrough() {
+    try (var team = new Team(2)) {
+      assertThatThrownBy(() -> team.run(3, _ -> {
+        throw new OutOfMemoryError("no room");
+      })).isInstanceOf(OutOfMemoryError.class).hasMessageContaining("no room");
     }
   }
 }
