@@ -23,6 +23,10 @@ final class AttentionBackwardCpu {
     int groups = k.k().dim(1);
     if (lanes.emitted() && AttentionCode.takes(k.q(), k.k(), k.v()) && RowCode.reads(k.o(), k.dout())
         && RowCode.reads(k.dq(), k.dk(), k.dv())) {
+      if (AttentionBackwardAmx.takes(lanes, k)) {
+        workers.run((starts.length - 1) * groups, (task, s) -> AttentionBackwardAmx.run(k, starts[task / groups], starts[task / groups + 1], task % groups, s));
+        return;
+      }
       boolean pairs = AttentionBackwardPairsCode.takes(lanes, k.q(), k.k(), k.v(), k.o(), k.dout());
       workers.run(
           (starts.length - 1) * groups,

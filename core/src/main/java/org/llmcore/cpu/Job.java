@@ -24,8 +24,8 @@ record Job(long[] fields) {
     fields[offset / 8] = value;
   }
 
-  void add(int offset, long value) {
-    fields[offset / 8] += value;
+  long get(int offset) {
+    return fields[offset / 8];
   }
 
   /// Copies the fields to an address, and returns it.

@@ -1,0 +1,153 @@
+package org.llmcore.cpu;
+
+import java.util.ArrayList;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+import org.llmcore.cpu.code.AmxTraps;
+import org.llmcore.cpu.code.CpuFeatures;
+import org.llmcore.op.Attention;
+import org.llmcore.op.Sink;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
+import org.llmcore.tensor.Tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+/// Gradients of attention on tiles differ from exact ones of the same inputs by the rounding of p and ds to bf16 and of sums to f32, and by nothing else.
+class AttentionBackwardAmxTest {
+  private static final float SCALE = 0.3f;
+  private static final double ROUNDED = 0x1p-8; // twice the half unit of bf16: of p or ds, and what f32 sums add to it
+
+  @BeforeAll
+  static void tiles() {
+    AmxTraps.begin();
+  }
+
+  @AfterEach
+  void theProcessorWouldHaveAccepted() {
+    AmxTraps.accepted();
+  }
+
+  /// Sums beside the sums of their terms' magnitudes.
+  private static final class Exact {
+    final double[] value;
+    final double[] size;
+
+    Exact(Tensor like) {
+      value = new double[(int) like.elements()];
+      size = new double[value.length];
+    }
+
+    void add(int i, double term) {
+      value[i] += term;
+      size[i] += Math.abs(term);
+    }
+
+    void check(String name, Tensor got) {
+      var floats = got.toFloats();
+      for (int i = 0; i < floats.length; i++) {
+        assertThat(Math.abs(floats[i] - value[i])).as("%s[%d] = %s, exactly %s", name, i, floats[i], value[i]).isLessThanOrEqualTo(ROUNDED * size[i] + 1e-6);
+      }
+    }
+  }
+
+  private static Attention.Backward kernel(Stage s, int[] starts, int heads, int groups, int d, boolean causal) {
+    int t = starts[starts.length - 1];
+    var q = s.random(DType.BF16, t, heads, d);
+    var k = s.random(DType.BF16, t, groups, d);
+    var v = s.random(DType.BF16, t, groups, d);
+    var o = s.random(DType.BF16, t, heads, d);
+    var lse = s.random(DType.F32, t, heads);
+    var bounds = s.integers(starts);
+    s.run(new Attention.Forward(o, lse, q, k, v, bounds, SCALE, causal));
+    return new Attention.Backward(
+        Sink.write(s.random(DType.F32, t, heads, d)), Sink.write(s.random(DType.F32, t, groups, d)), Sink.write(s.random(DType.F32, t, groups, d)),
+        s.random(DType.BF16, t, heads, d), o, lse, q, k, v, bounds, SCALE, causal);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"64,2,1,true", "48,2,2,true", "128,1,1,true", "2,3,1,false", "80,2,1,false"})
+  void gradientsAreExactButForRounding(int d, int heads, int groups, boolean causal) {
+    int[] starts = {0, 290, 291, 291, 328};
+    long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+      var c = kernel(new Stage(region, device), starts, heads, groups, d, causal);
+      device.run(c);
+      var dq = new Exact(c.q());
+      var dk = new Exact(c.k());
+      var dv = new Exact(c.v());
+      var q = c.q().toFloats();
+      var k = c.k().toFloats();
+      var v = c.v().toFloats();
+      var o = c.o().toFloats();
+      var dout = c.dout().toFloats();
+      var lse = c.lse().toFloats();
+      for (int s = 0; s + 1 < starts.length; s++) {
+        for (int t = starts[s]; t < starts[s + 1]; t++) {
+          for (int h = 0; h < heads; h++) {
+            int query = (t * heads + h) * d;
+            double delta = 0;
+            for (int i = 0; i < d; i++) delta += (double) dout[query + i] * o[query + i];
+            for (int u = starts[s]; u < (causal ? t + 1 : starts[s + 1]); u++) {
+              int key = (u * groups + h * groups / heads) * d;
+              double score = 0;
+              double dp = 0;
+              for (int i = 0; i < d; i++) {
+                score += (double) q[query + i] * k[key + i];
+                dp += (double) dout[query + i] * v[key + i];
+              }
+              double p = Math.exp(SCALE * score - lse[t * heads + h]);
+              double ds = p * (dp - delta) * SCALE;
+              for (int i = 0; i < d; i++) {
+                dq.add(query + i, ds * k[key + i]);
+                dk.add(key + i, ds * q[query + i]);
+                dv.add(key + i, p * dout[query + i]);
+              }
+            }
+          }
+        }
+      }
+      dq.check("dq", c.dq().tensor());
+      dk.check("dk", c.dk().tensor());
+      dv.check("dv", c.dv().tensor());
+    }
+    if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+  }
+
+  @Test
+  void neitherNeighboursNorWorkersChangeABit() {
+    var all = new ArrayList<float[]>();
+    for (int workers : new int[] {1, 3}) {
+      for (boolean alone : new boolean[] {false, true}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, workers)) {
+          var c = kernel(new Stage(region, device), new int[] {0, 140, 217}, 4, 2, 64, true);
+          if (alone) {
+            var rows = c.q().slice(140, 217);
+            c = new Attention.Backward(
+                Sink.write(c.dq().tensor().slice(140, 217)), Sink.write(c.dk().tensor().slice(140, 217)), Sink.write(c.dv().tensor().slice(140, 217)), c.dout().slice(140, 217),
+                c.o().slice(140, 217), c.lse().slice(140, 217), rows, c.k().slice(140, 217), c.v().slice(140, 217), new Stage(region, device).integers(0, 77), SCALE, true);
+            device.run(c);
+            all.add(values(c, 0, 77));
+          } else {
+            device.run(c);
+            all.add(values(c, 140, 217));
+          }
+        }
+      }
+    }
+    for (var each : all) assertThat(each).isEqualTo(all.getFirst());
+  }
+
+  private static float[] values(Attention.Backward c, int from, int to) {
+    var out = new ArrayList<Float>();
+    for (var sink : new Sink[] {c.dq(), c.dk(), c.dv()}) for (float f : sink.tensor().slice(from, to).toFloats()) out.add(f);
+    var floats = new float[out.size()];
+    for (int i = 0; i < floats.length; i++) floats[i] = out.get(i);
+    return floats;
+  }
+}
