@@ -134,7 +134,7 @@ public final class ModelFiles implements AutoCloseable {
     shards.finish();
   }
 
-  /// Writes tensors as they come, so that no more than a shard of them is held.
+  /// Writes tensors as they come. Those of a shard are held until it is written: in a `Spool`, where they are large.
   public static final class Shards {
     private final Path folder;
     private final long limit;

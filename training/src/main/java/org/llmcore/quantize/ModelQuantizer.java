@@ -21,6 +21,7 @@ import org.llmcore.checkpoint.GptqConfig.Version;
 import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.checkpoint.Safetensors.Item;
+import org.llmcore.checkpoint.Spool;
 import org.llmcore.model.DenseLinear;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Linear;
@@ -75,12 +76,18 @@ public final class ModelQuantizer {
     Storage.padded(source.config(), settings.bits());
     for (int b : bits.values()) Storage.padded(source.config(), b);
     var result = new ArrayList<Result>();
-    AtomicFile.folder(out, temp -> result.add(new Run(device, team, source, settings, bits, temp, progress).run(text)));
+    AtomicFile.folder(
+        out,
+        temp -> {
+          try (var run = new Run(device, team, source, settings, bits, temp, progress)) {
+            result.add(run.run(text));
+          }
+        });
     return result.getFirst();
   }
 
   /// One model on its way.
-  private static final class Run implements BlockStream.Visitor {
+  private static final class Run implements BlockStream.Visitor, AutoCloseable {
     private final Device device;
     private final Team team;
     private final Source source;
@@ -89,6 +96,7 @@ public final class ModelQuantizer {
     private final Path folder;
     private final Progress progress;
     private final ModelFiles.Shards shards;
+    private final Spool spool; // what is done waits there
     private final List<Layer> layers = new ArrayList<>();
     private final List<Zeros> zeros = new ArrayList<>();
     private final List<String> notes = new ArrayList<>();
@@ -110,7 +118,17 @@ public final class ModelQuantizer {
       this.bits = bits;
       this.folder = folder;
       this.progress = progress;
-      this.shards = new ModelFiles.Shards(folder, SHARD);
+      shards = new ModelFiles.Shards(folder, SHARD);
+      spool = new Spool(folder.resolve("spool"));
+    }
+
+    private void add(List<Item> items) {
+      shards.add(items.stream().map(spool::keep).toList());
+    }
+
+    @Override
+    public void close() {
+      spool.close();
     }
 
     Result run(List<int[]> text) throws IOException {
@@ -125,7 +143,7 @@ public final class ModelQuantizer {
         notes.add("some grids begin at 0, which format gptq (v1) cannot store: the files are gptq_v2,"
             + " as GPTQModel, vLLM and transformers read it");
       }
-      for (var z : zeros) shards.add(List.of(GptqFiles.zeros(z.layer, z.bits, z.values(), z.outputs, version)));
+      for (var z : zeros) add(List.of(GptqFiles.zeros(z.layer, z.bits, z.values(), z.outputs, version)));
       shards.finish();
       describe(version);
       return new Result(List.copyOf(layers), version, List.copyOf(notes));
@@ -177,7 +195,7 @@ public final class ModelQuantizer {
             throw new InvalidInput("tensor " + name + " holds " + values[i], "GPTQ files keep it in f16, up to 65504");
         bytes.set(java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i, half);
       }
-      shards.add(List.of(Item.of(name, DType.F16, shape, bytes)));
+      add(List.of(Item.of(name, DType.F16, shape, bytes)));
     }
 
     @Override
@@ -233,7 +251,7 @@ public final class ModelQuantizer {
       boolean up = name.endsWith("gate_proj") || name.endsWith("up_proj");
       var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide
           : codes.inputs()));
-      shards.add(GptqFiles.write(name, c));
+      add(GptqFiles.write(name, c));
       var z = new byte[c.zeros().length];
       for (int i = 0; i < z.length; i++) z[i] = (byte) c.zeros()[i];
       zeros.add(new Zeros(name, c.bits(), z, c.outputs()));
