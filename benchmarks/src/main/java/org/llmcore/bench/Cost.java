@@ -34,10 +34,12 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
         var base = product(k.base(), bytes);
         yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
       }
-      case QuantMatMul.Product k ->
-          new Cost(
-              k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", 2.0 * k.y().tensor().elements() * k.x().columns(), k.x().dtype() == DType.BF16, bytes);
-      case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", 2.0 * k.y().tensor().elements() * k.x().columns(), false, bytes);
+      case QuantMatMul.Product k -> product(k, bytes);
+      case QuantMatMul.LowRank k -> {
+        var base = product(k.base(), bytes);
+        yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
+      }
+      case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", k.flops(), false, bytes);
       case Attention.Forward k -> new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
       case Attention.Backward k ->
           new Cost("Attention.Backward", 10.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), k.q().dtype() == DType.BF16, bytes);
@@ -54,6 +56,10 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
     var direction = k.ta() ? "dyᵀ·x" : k.tb() ? "x·Wᵀ" : "dy·W";
     var dtypes = word(k.a()) + (k.b().dtype() == k.a().dtype() ? "" : "·" + word(k.b()));
     return new Cost(direction + ", " + dtypes + (least <= THIN ? ", thin" : ""), k.flops(), pairs, bytes);
+  }
+
+  private static Cost product(QuantMatMul.Product k, double bytes) {
+    return new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", k.flops(), k.x().dtype() == DType.BF16, bytes);
   }
 
   private static String word(Tensor t) {

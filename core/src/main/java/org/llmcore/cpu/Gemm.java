@@ -20,12 +20,19 @@ record Gemm(Sink y, Tensor a, Right b, boolean ta, boolean tb, int batch, int m,
   }
 
   static Gemm of(MatMul.LowRank p) {
-    var base = of(p.base());
-    return new Gemm(base.y, base.a, base.b, base.ta, base.tb, base.batch, base.m, base.n, base.k, base.alpha, Optional.of(of(p.update())));
+    return of(p.base()).updated(of(p.update()));
   }
 
   static Gemm of(QuantMatMul.Product p) {
     return new Gemm(p.y(), p.x(), Right.of(p.w()), false, p.transposed(), 1, p.x().rows(), p.y().tensor().columns(), p.x().columns(), 1);
+  }
+
+  static Gemm of(QuantMatMul.LowRank p) {
+    return of(p.base()).updated(of(p.update()));
+  }
+
+  private Gemm updated(Gemm by) {
+    return new Gemm(y, a, b, ta, tb, batch, m, n, k, alpha, Optional.of(by));
   }
 
   /// @param x in the place of k's own

@@ -22,6 +22,7 @@ final class QuantMatMulCpu {
   static void run(Lanes lanes, Workers workers, QuantMatMul kernel, Scratch shared, Scratch rounded) {
     switch (kernel) {
       case QuantMatMul.Product k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
+      case QuantMatMul.LowRank k -> MatMulCpu.run(lanes, workers, Gemm.of(k), shared);
       case QuantMatMul.Int8Product k -> int8(lanes, workers, k, shared, rounded);
       case QuantMatMul.Dequantize k -> dequantize(lanes, workers, k);
     }

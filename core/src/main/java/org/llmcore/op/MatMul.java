@@ -161,35 +161,29 @@ public sealed interface MatMul extends Kernel {
     return apply(p, a, b, false, false);
   }
 
-  /// A linear layer with a low-rank update (Hu et al. 2021, arXiv:2106.09685, eq. 3).
-  ///
-  ///     y = x·Wᵀ + s·u·Bᵀ      u = x·Aᵀ
-  ///     du = s·dy·B    dBᵀ = s·uᵀ·dy    dx = dy·W + du·A    dA = duᵀ·x    dW = dyᵀ·x
+  /// A linear layer with a low-rank update: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ (Hu et al. 2021, arXiv:2106.09685, eq. 3).
   ///
   /// @param x (T,K)
   /// @param w W (N,K)
   /// @param a A (R,K)
   /// @param bt Bᵀ (R,N)
   static Tensor lowRank(Pass p, Tensor x, Tensor w, Tensor a, Tensor bt, float scale) {
-    var u = p.result(x.dtype(), Shape.of(x.rows(), a.dim(0)), x, a);
-    p.run(new Product(Sink.write(u), x, a, false, true, 1));
-    var y = p.result(x.dtype(), Shape.of(x.rows(), w.dim(0)), x, w, a, bt);
-    p.run(new LowRank(Sink.write(y), x, w, true, u, bt, scale));
-    p.onBackward(
-        y,
-        dy -> {
-          var dbt = p.sink(bt);
-          if (dbt.wanted()) p.run(new Product(dbt, u, dy, true, false, scale));
-          var dw = p.sink(w);
-          if (dw.wanted()) p.run(new Product(dw, dy, x, true, false, 1));
-          var du = p.sink(u);
-          if (!du.wanted()) return;
-          p.run(new Product(du, dy, bt, false, true, scale));
-          var da = p.sink(a);
-          if (da.wanted()) p.run(new Product(da, du.tensor(), x, true, false, 1));
-          var dx = p.sink(x);
-          if (dx.wanted()) p.run(new LowRank(dx, dy, w, false, du.tensor(), a, 1));
-        });
-    return y;
+    return LowRankTape.run(p, x, w.dim(0), a, bt, scale, new LowRankTape.Base() {
+      @Override
+      public Kernel forward(Sink y, Tensor u, Tensor v) {
+        return new LowRank(y, x, w, true, u, v, scale);
+      }
+
+      @Override
+      public Kernel backward(Sink dx, Tensor dy, Tensor du, Tensor v) {
+        return new LowRank(dx, dy, w, false, du, v, 1);
+      }
+
+      @Override
+      public void weights(Pass p, Tensor dy) {
+        var dw = p.sink(w);
+        if (dw.wanted()) p.run(new Product(dw, dy, x, true, false, 1));
+      }
+    }, w);
   }
 }

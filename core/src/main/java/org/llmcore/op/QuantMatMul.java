@@ -22,7 +22,12 @@ import org.llmcore.tensor.Tensor;
 /// `Int8Product` rounds x as well (`Int8`), for inference: a processor that multiplies bytes then needs a fraction of the instructions.
 /// Where it does (AVX-512 VNNI), sums of 32 products are exact integers and the order of the rest is the device's; it depends neither
 /// on the number of rows nor on threads. Elsewhere it is `Product` of the rounded x, bit for bit.
+///
+/// `LowRank` adds a low-rank term to `Product`, as `MatMul.LowRank` does to a dense one: QLoRA's linear layers, forward and backward.
 public sealed interface QuantMatMul extends Kernel {
+  /// Additions and multiplications of the call.
+  double flops();
+
   /// y (+)= x·Wᵀ, or x·W unless `transposed`.
   /// @throws IllegalArgumentException if the shapes do not fit; names all three
   record Product(Sink y, Tensor x, QuantMatrix w, boolean transposed) implements QuantMatMul {
@@ -36,6 +41,36 @@ public sealed interface QuantMatMul extends Kernel {
       boolean fits = x.shape().rank() >= 1 && s.rank() >= 1 && x.columns() == k && s.columns() == n && x.rows() == s.rows();
       Check.that(fits, "QuantMatMul y%s = x%s · w(%s, %s)%s does not fit", s, x.shape(), w.outputs(), w.inputs(), transposed ? "ᵀ" : "");
     }
+
+    @Override
+    public double flops() {
+      return 2.0 * y.tensor().elements() * x.columns();
+    }
+  }
+
+  /// y (+)= x·Wᵀ + scale·u·v, or x·W + scale·u·v unless `transposed`, with y and x of two dimensions, u (M,R) and v (R,N) in f32, bf16 or f16.
+  /// @throws IllegalArgumentException if the shapes do not fit; names all three of a product
+  record LowRank(Sink y, Tensor x, QuantMatrix w, boolean transposed, Tensor u, Tensor v, float scale) implements QuantMatMul {
+    public LowRank {
+      Check.that(y.wanted() && y.tensor().shape().rank() == 2, "QuantMatMul with a low-rank term needs a destination of two dimensions");
+      new Product(y, x, w, transposed); // both check their shapes
+      new MatMul.Product(y, u, v, false, false, scale);
+    }
+
+    /// y (+)= x·Wᵀ or x·W.
+    public Product base() {
+      return new Product(y, x, w, transposed);
+    }
+
+    /// y += scale · u·v.
+    public MatMul.Product update() {
+      return new MatMul.Product(Sink.add(y.tensor()), u, v, false, false, scale);
+    }
+
+    @Override
+    public double flops() {
+      return base().flops() + update().flops();
+    }
   }
 
   /// y (+)= x̂·Wᵀ where x̂ is x in eight bits.
@@ -44,6 +79,11 @@ public sealed interface QuantMatMul extends Kernel {
     public Int8Product {
       new Product(y, x, w, true); // refuses what does not fit
     }
+
+    @Override
+    public double flops() {
+      return new Product(y, x, w, true).flops();
+    }
   }
 
   /// y = W in y's dtype, rounded once.
@@ -51,6 +91,11 @@ public sealed interface QuantMatMul extends Kernel {
     public Dequantize {
       Check.floating("Dequantize y", y);
       Check.shape("Dequantize y", y, Shape.of(w.outputs(), w.inputs()));
+    }
+
+    @Override
+    public double flops() {
+      return 0;
     }
   }
 
@@ -72,6 +117,25 @@ public sealed interface QuantMatMul extends Kernel {
           if (dx.wanted()) p.run(new Product(dx, dy, w, false));
         });
     return y;
+  }
+
+  /// A linear layer with a low-rank update: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ; gradients reach x, A and B.
+  ///
+  /// @param x (T,K)
+  /// @param a A (R,K)
+  /// @param bt Bᵀ (R,N)
+  static Tensor lowRank(Pass p, Tensor x, QuantMatrix w, Tensor a, Tensor bt, float scale) {
+    return LowRankTape.run(p, x, w.outputs(), a, bt, scale, new LowRankTape.Base() {
+      @Override
+      public Kernel forward(Sink y, Tensor u, Tensor v) {
+        return new LowRank(y, x, w, true, u, v, scale);
+      }
+
+      @Override
+      public Kernel backward(Sink dx, Tensor dy, Tensor du, Tensor v) {
+        return new LowRank(dx, dy, w, false, du, v, 1);
+      }
+    });
   }
 
   /// y = x̂·Wᵀ where x̂ is x in eight bits; without a gradient.

@@ -23,7 +23,7 @@ final class MatMulReference {
   }
 
   /// alpha times the sum over k for row i and column j of product b of the batch.
-  private static double sum(Cells c, MatMul.Product p, long b, int i, int j) {
+  static double sum(Cells c, MatMul.Product p, long b, int i, int j) {
     int m = p.m();
     int n = p.n();
     int k = p.k();

@@ -47,8 +47,7 @@ final class TraceTable implements TracedDevice.Meter {
   private static double flops(Kernel kernel) {
     return switch (kernel) {
       case MatMul k -> k.flops();
-      case QuantMatMul.Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
-      case QuantMatMul.Int8Product k -> 2.0 * k.y().tensor().elements() * k.x().columns();
+      case QuantMatMul k -> k.flops();
       default -> 0;
     };
   }

@@ -7,8 +7,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 
 import org.llmcore.cpu.code.AmxTraps;
 import org.llmcore.op.MatMul;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
@@ -66,6 +68,33 @@ class LowRankCpuTest {
               device.run(c);
               assertThat(y.toFloats()).as("%s", c).isEqualTo(expected.toFloats());
             }
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Tier.class)
+  void weightsInFewBitsTakeItLikewise(Tier tier) {
+    try (var device = device(tier)) {
+      for (var form : QuantMatrices.forms()) {
+        for (int way = 0; way < 8; way++) {
+          try (var region = Region.growing("test")) {
+            var s = new Stage(region, device);
+            boolean transposed = way % 2 == 0;
+            var d = DTYPES[way < 4 ? 0 : 1];
+            int m = way / 2 % 2 == 0 ? 3 : 37;
+            var w = form.make(region, 70, form.fit(130), 5);
+            int n = transposed ? 70 : w.inputs();
+            var y = s.random(d[0], m, n);
+            var c = new QuantMatMul.LowRank(Sink.add(y), s.random(d[1], m, transposed ? w.inputs() : 70), w, transposed, s.random(d[3], m, 8), s.random(d[4], 8, n), 0.7f);
+            var sums = floats(region, y);
+            device.run(new QuantMatMul.Product(Sink.add(sums), c.x(), w, transposed));
+            device.run(new MatMul.Product(Sink.add(sums), floats(region, c.u()), floats(region, c.v()), false, false, c.scale()));
+            var expected = region.carve(d[0], y.shape()).set(sums.toFloats());
+            device.run(c);
+            assertThat(y.toFloats()).as("%s, %s", form, c).isEqualTo(expected.toFloats());
           }
         }
       }

@@ -75,6 +75,10 @@ final class OperatorCases {
     for (var form : QuantMatrices.forms()) {
       add("quantized x·Wᵀ, " + form, QuantMatMul.class, F32, 512, 200, (p, in) -> one(QuantMatMul.apply(p, in.leaf(F32, 3, form.fit(39)), form.make(in.region(), 5, form.fit(39), 1))));
       add("quantized (B,T,K), bf16, " + form, QuantMatMul.class, BF16, 512, 1000, (p, in) -> one(QuantMatMul.apply(p, in.leaf(BF16, 2, 35, form.fit(65)), form.make(in.region(), 67, form.fit(65), 2))));
+      for (var dtype : List.of(F32, BF16)) {
+        add("quantized low rank " + dtype + ", " + form, QuantMatMul.LowRank.class, dtype, 512, 1000, (p, in) -> one(QuantMatMul.lowRank(
+            p, in.leaf(dtype, 35, form.fit(65)), form.make(in.region(), 67, form.fit(65), 2), in.leaf(F32, 8, form.fit(65)), in.leaf(F32, 8, 67), 0.7f)));
+      }
       add("quantized, x in eight bits, " + form, QuantMatMul.Int8Product.class, F32, 1024, 1000, (p, in) -> {
         var y = in.empty(F32, 4, 9);
         p.run(new QuantMatMul.Int8Product(Sink.add(y), in.leaf(F32, 4, form.fit(96)), form.make(in.region(), 9, form.fit(96), 4)));

@@ -41,6 +41,10 @@ final class CudaQuant {
         else if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
         else many(l, k);
       }
+      case QuantMatMul.LowRank k -> {
+        run(l, k.base());
+        MatMulCuda.run(l, k.update());
+      }
       case QuantMatMul.Int8Product _ -> throw new InvalidInput(
           "the CUDA device has no QuantMatMul.Int8Product: activations in eight bits are for CPUs", "leave --int8-activations out, or choose --device cpu");
     }

@@ -2,9 +2,11 @@ package org.llmcore.peft;
 
 import org.llmcore.model.DenseLinear;
 import org.llmcore.model.Linear;
+import org.llmcore.model.QuantLinear;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.MatMul;
 import org.llmcore.op.Pass;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
@@ -21,7 +23,7 @@ import org.llmcore.tensor.Tensor;
 /// | u      | (T, r)         | as x  |
 ///
 /// B is held transposed (files hold it as PEFT does): all of its products then run along contiguous rows, and its gradient is
-/// a chain over tokens. Without dropout a dense base and its update are one call (`MatMul.LowRank`), forward and backward; else the
+/// a chain over tokens. Without dropout base and update are one call (`MatMul.LowRank`, `QuantMatMul.LowRank`), forward and backward; else the
 /// update is added to y in place: one product of inner length r, nothing else is materialised.
 public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dropout, Masks masks) implements Linear {
   /// Where dropout masks come from: a key per (seed, optimizer step, module) and the row of the batch's first token within
@@ -60,7 +62,10 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
 
   @Override
   public Tensor apply(Pass p, Tensor x) {
-    if (base instanceof DenseLinear d && !Dropout.applies(p, dropout)) return MatMul.lowRank(p, x, d.w(), a, bt, scale);
+    if (!Dropout.applies(p, dropout)) {
+      if (base instanceof DenseLinear d) return MatMul.lowRank(p, x, d.w(), a, bt, scale);
+      if (base instanceof QuantLinear q && !q.int8()) return QuantMatMul.lowRank(p, x, q.w(), a, bt, scale);
+    }
     var y = base.apply(p, x); // (T,outputs)
     var dropped = Dropout.apply(p, x, dropout, masks.key(name(), inputs()));
     var u = MatMul.apply(p, dropped, a, true); // (T,r)
