@@ -10,6 +10,9 @@ import org.llmcore.cpu.code.Routine;
 import org.llmcore.op.Attention;
 import org.llmcore.tensor.DType;
 
+import static org.llmcore.cpu.AttentionBackwardCode.DELTA;
+import static org.llmcore.cpu.AttentionBackwardCode.SCALE_FACTOR;
+import static org.llmcore.cpu.AttentionBackwardCode.SHIFT;
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
 
@@ -175,10 +178,7 @@ final class AttentionBackwardAmx {
     var exp = new ExpCode(c);
     c.narrows(DType.BF16);
     var sign = c.bits(0x8000_0000);
-    var delta = zmm(5);
-    var shift = zmm(6);
-    var scale = zmm(8);
-    a.vbroadcastss(scale, RDI.at(SCALE));
+    a.vbroadcastss(SCALE_FACTOR, RDI.at(SCALE));
     a.mov(RSI, RDI.at(S));
     a.mov(R8, RDI.at(DP));
     a.mov(RDX, RDI.at(DOUT));
@@ -195,22 +195,10 @@ final class AttentionBackwardAmx {
       a.vfmadd231ps(c.kept(zmm(0)), zmm(1), zmm(2));
     } while (c.again());
     c.total(zmm(0), zmm(1));
-    a.vbroadcastss(delta, zmm(0));
-    a.vbroadcastss(shift, R9.at(0));
-    a.vpxord(shift, shift, sign);
-    c.begin(RBX);
-    do {
-      c.load(zmm(0), RSI, DType.F32);
-      c.load(zmm(7), R8, DType.F32);
-      a.vmovaps(zmm(1), shift);
-      a.vfmadd231ps(zmm(1), zmm(0), scale);
-      exp.of(zmm(3), zmm(1), zmm(4));
-      c.store(RSI, DType.BF16, false, zmm(3), zmm(4)); // bf16 lies behind what has been read
-      a.vsubps(zmm(7), zmm(7), delta);
-      a.vmulps(zmm(7), zmm(7), zmm(3));
-      a.vmulps(zmm(7), zmm(7), scale);
-      c.store(R8, DType.BF16, false, zmm(7), zmm(4));
-    } while (c.again());
+    a.vbroadcastss(DELTA, zmm(0));
+    a.vbroadcastss(SHIFT, R9.at(0));
+    a.vpxord(SHIFT, SHIFT, sign);
+    AttentionBackwardCode.scoresOfRow(c, exp, DType.BF16, RBX);
     // keys that this query does not see
     a.mov(R13, RDI.at(SEEN));
     a.sub(R13, RBX);

@@ -71,6 +71,11 @@ final class AttentionBackwardCode {
   /// Staged keys and values of a sequence, and gradients in progress: rows of `width` floats.
   record Staged(long keyPanels, long valuePanels, long keys, long dk, long dv) {}
 
+  // What `scoresOfRow` reads: do·o and −lse of the query, and the scale.
+  static final Vec DELTA = zmm(5);
+  static final Vec SHIFT = zmm(6);
+  static final Vec SCALE_FACTOR = zmm(8);
+
   private AttentionBackwardCode() {}
 
   /// Floats of scratch.
@@ -163,10 +168,7 @@ final class AttentionBackwardCode {
     var exp = new ExpCode(c);
     c.narrows(dtype);
     var sign = c.bits(0x8000_0000);
-    var scale = zmm(8);
-    var delta = zmm(5);
-    var shift = zmm(6);
-    a.vbroadcastss(scale, Argument.SCALE.at());
+    a.vbroadcastss(SCALE_FACTOR, Argument.SCALE.at());
     a.mov(RSI, R13);
     a.mov(R8, R15);
     a.mov(RCX, R12);
@@ -186,29 +188,17 @@ final class AttentionBackwardCode {
       a.vfmadd231ps(last ? zmm(0).keep(7) : zmm(0), zmm(1), zmm(2));
     }
     c.total(zmm(0), zmm(1));
-    a.vbroadcastss(delta, zmm(0));
+    a.vbroadcastss(DELTA, zmm(0));
     a.mov(RAX, Argument.LSE.at());
-    a.vbroadcastss(shift, RAX.at(0));
-    a.vpxord(shift, shift, sign);
+    a.vbroadcastss(SHIFT, RAX.at(0));
+    a.vpxord(SHIFT, SHIFT, sign);
     a.add(RAX, Argument.LSE_PITCH.at());
     a.mov(Argument.LSE.at(), RAX);
     a.add(R10, FIRST_PITCH);
     a.mov(Argument.O.at(), R10);
     a.add(R11, rowBytes);
     a.mov(Argument.TILE_ROW.at(), R11);
-    c.begin(RCX);
-    do {
-      c.load(zmm(0), RSI, DType.F32);
-      c.load(zmm(7), R8, DType.F32);
-      a.vmovaps(zmm(1), shift);
-      a.vfmadd231ps(zmm(1), zmm(0), scale);
-      exp.of(zmm(3), zmm(1), zmm(4));
-      c.store(RSI, dtype, false, zmm(3), zmm(4)); // bf16 lies behind what has been read
-      a.vsubps(zmm(7), zmm(7), delta);
-      a.vmulps(zmm(7), zmm(7), zmm(3));
-      a.vmulps(zmm(7), zmm(7), scale);
-      c.store(R8, dtype, false, zmm(7), zmm(4));
-    } while (c.again());
+    scoresOfRow(c, exp, dtype, RCX);
     if (dtype == DType.BF16) {
       a.vpxord(zmm(0), zmm(0), zmm(0));
       a.vmovups(RSI.at(RCX, 2, 0), zmm(0));
@@ -221,6 +211,24 @@ final class AttentionBackwardCode {
     a.dec(RAX);
     a.mov(COUNTER, RAX);
     a.j(Condition.NOT_EQUAL, row);
+  }
+
+  /// Of `keys` scores at RSI and do·v at R8: p = exp(scale·s − lse) and ds = scale·p∘(do·v − do·o) in their places, as `dtype`.
+  static void scoresOfRow(Loop c, ExpCode exp, DType dtype, Gpr keys) {
+    var a = c.a;
+    c.begin(keys);
+    do {
+      c.load(zmm(0), RSI, DType.F32);
+      c.load(zmm(7), R8, DType.F32);
+      a.vmovaps(zmm(1), SHIFT);
+      a.vfmadd231ps(zmm(1), zmm(0), SCALE_FACTOR);
+      exp.of(zmm(3), zmm(1), zmm(4));
+      c.store(RSI, dtype, false, zmm(3), zmm(4)); // bf16 lies behind what has been read
+      a.vsubps(zmm(7), zmm(7), DELTA);
+      a.vmulps(zmm(7), zmm(7), zmm(3));
+      a.vmulps(zmm(7), zmm(7), SCALE_FACTOR);
+      c.store(R8, dtype, false, zmm(7), zmm(4));
+    } while (c.again());
   }
 
   /// y[u] += Σ_i c[i,u] · x[i] over the tile's rows that see key u: eight keys at a time while all rows see them, then one by

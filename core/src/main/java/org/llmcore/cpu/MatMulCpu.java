@@ -80,11 +80,11 @@ final class MatMulCpu {
     return Optional.of(pairs ? StreamGemm.ofPairs(c) : StreamGemm.of(c, floats(lanes, workers, c.a(), c.k(), shared)));
   }
 
-  /// A body and then the update of c, if it has one. With machine code blocks have all rows.
+  /// A body and then the update of c, if it has one. Blocks must have all rows where machine code runs; without terms it does not.
   static Body updating(Lanes lanes, Workers workers, Gemm c, Scratch shared, Body body) {
     if (c.update().isEmpty()) return body;
     var update = c.update().get();
-    return body.then(lanes.emitted() ? Avx512Gemm.adding(lanes, workers, update, shared) : new ChainGemm(lanes, update)::run);
+    return body.then(lanes.emitted() && c.k() > 0 ? Avx512Gemm.adding(lanes, workers, update, shared) : new ChainGemm(lanes, update)::run);
   }
 
   static void blocks(Lanes lanes, Workers workers, Gemm c, Block.Grid grid, Body body) {

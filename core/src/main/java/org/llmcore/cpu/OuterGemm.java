@@ -4,7 +4,6 @@ import org.llmcore.cpu.code.GemmPacks;
 import org.llmcore.cpu.code.GemmTiles;
 import org.llmcore.cpu.code.OuterTiles;
 import org.llmcore.cpu.code.Routines;
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
 /// Blocks of y (+)= alpha·aᵀ·b with at most 16 rows, as the gradients of LoRA's A and B, by machine code that reads b where it lies

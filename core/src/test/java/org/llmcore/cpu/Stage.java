@@ -6,6 +6,8 @@ import java.util.List;
 
 import org.llmcore.op.Dropout;
 import org.llmcore.op.Kernel;
+import org.llmcore.op.MatMul;
+import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
@@ -105,5 +107,28 @@ final class Stage {
         assertThat(bits(tier, workers, scene)).as("%s, %d workers", tier, workers).usingElementComparator(Arrays::compare).isEqualTo(expected);
       }
     }
+  }
+
+  /// dW = dyᵀ·x over all tokens at once, and over these stretches of them one after another, gives the same bits with 1, 2 and 3 workers.
+  static void splitsChangeNoBitOfAGradient(Tier tier, int... splits) {
+    int tokens = splits[splits.length - 1];
+    var all = new ArrayList<float[]>();
+    for (int workers : new int[] {1, 2, 3}) {
+      for (var stretches : new int[][] {{0, tokens}, splits}) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, workers)) {
+          var s = new Stage(region, device);
+          var dy = s.random(DType.BF16, tokens, 90);
+          var x = s.random(DType.BF16, tokens, 76);
+          var dw = s.random(DType.F32, 90, 76);
+          for (int i = 0; i + 1 < stretches.length; i++) {
+            int from = stretches[i];
+            int to = stretches[i + 1];
+            device.run(new MatMul.Product(Sink.add(dw), dy.slice(from, to), x.slice(from, to), true, false, 1));
+          }
+          all.add(dw.toFloats());
+        }
+      }
+    }
+    for (var each : all) assertThat(each).isEqualTo(all.getFirst());
   }
 }
