@@ -30,15 +30,9 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
     double bytes = TracedDevice.bytes(kernel);
     return switch (kernel) {
       case MatMul.Product k -> product(k, bytes);
-      case MatMul.LowRank k -> {
-        var base = product(k.base(), bytes);
-        yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
-      }
+      case MatMul.LowRank k -> product(k.base(), bytes).withTerm(k.flops());
       case QuantMatMul.Product k -> product(k, bytes);
-      case QuantMatMul.LowRank k -> {
-        var base = product(k.base(), bytes);
-        yield new Cost(base.name + " + u·v", k.flops(), base.pairs, bytes);
-      }
+      case QuantMatMul.LowRank k -> product(k.base(), bytes).withTerm(k.flops());
       case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", k.flops(), false, bytes);
       case Attention.Forward k -> new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), false, bytes);
       case Attention.Backward k ->
@@ -60,6 +54,11 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
 
   private static Cost product(QuantMatMul.Product k, double bytes) {
     return new Cost(k.transposed() ? "x·Wᵀ, few bits" : "dy·W, few bits", k.flops(), k.x().dtype() == DType.BF16, bytes);
+  }
+
+  /// The same with a low-rank term.
+  private Cost withTerm(double flops) {
+    return new Cost(name + " + u·v", flops, pairs, bytes);
   }
 
   private static String word(Tensor t) {

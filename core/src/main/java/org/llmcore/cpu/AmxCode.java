@@ -85,19 +85,27 @@ final class AmxCode {
 
   /// Panels of `columns` columns of b: k rows, `pitch` bytes apart.
   static void columns(long from, long pitch, int columns, int k, long to, long at) {
-    for (int c = 0; c < columns; c += HALF) half(from + 2L * c, pitch, Math.min(HALF, columns - c), k, place(to, c, k), at);
-    if (columns % PANEL > 0 && columns % PANEL <= HALF) noHalf(k, place(to, columns / PANEL * PANEL + HALF, k));
+    halves(columns, k, to, (column, width, half) -> half(from + 2L * column, pitch, width, k, half, at));
   }
 
   /// The same of bᵀ: `columns` rows of k terms, an even number.
   static void turnedColumns(long from, long pitch, int columns, int k, long to, long at) {
-    for (int c = 0; c < columns; c += HALF) turnedHalf(from + c * pitch, pitch, Math.min(HALF, columns - c), k, place(to, c, k), at);
-    if (columns % PANEL > 0 && columns % PANEL <= HALF) noHalf(k, place(to, columns / PANEL * PANEL + HALF, k));
+    halves(columns, k, to, (column, width, half) -> turnedHalf(from + column * pitch, pitch, width, k, half, at));
   }
 
-  /// Where the half panel of a column, a multiple of 16, begins.
-  static long place(long panels, int column, int k) {
-    return panels + column / PANEL * bytes(k) + column % PANEL / HALF * (AmxTiles.STEP / 2);
+  /// Packs up to 16 columns of b, the first of which is `column`.
+  interface Half {
+    void pack(int column, int width, long to);
+  }
+
+  /// Panels of `columns` columns of b, half by half.
+  static void halves(int columns, int k, long to, Half each) {
+    for (int column = 0; column < panels(columns) * PANEL; column += HALF) {
+      int width = Math.clamp(columns - column, 0, HALF);
+      long half = to + column / PANEL * bytes(k) + column % PANEL / HALF * (AmxTiles.STEP / 2);
+      if (width == 0) clear(k, 0, half);
+      else each.pack(column, width, half);
+    }
   }
 
   /// Half a panel of up to 16 columns of b.
@@ -123,11 +131,6 @@ final class AmxCode {
     job.set(GemmPacks.STEP, AmxTiles.STEP);
     for (int t = 0; t < 16; t++) job.set(GemmPacks.OFFSETS + 8 * t, 64L * t);
     GemmCode.packs(DType.F32).turned(job.at(at), columns < HALF); // a pair is moved as if it were an f32
-  }
-
-  /// Half a panel without columns.
-  static void noHalf(int k, long to) {
-    clear(k, 0, to);
   }
 
   private static void clear(int k, int step, long half) {

@@ -86,17 +86,15 @@ final class AmxGemm {
     var reader = c.tb() ? rows.reader(HALF, k, scratch) : rows.reader(k + 3 & -4, block.columns(), scratch);
     if (!c.tb()) reader.set(place, (long) block.batch() * k, k, block.column(), block.columns());
     long at = scratch.floats(AmxCode.FLOATS);
-    for (int column = 0; column < AmxCode.panels(block.columns()) * PANEL; column += HALF) {
-      int width = Math.clamp(block.columns() - column, 0, HALF);
-      long half = AmxCode.place(to, column, k);
-      if (width == 0) {
-        AmxCode.noHalf(k, half);
-      } else if (c.tb()) {
-        reader.set(place, (long) block.batch() * n + block.column() + column, width, 0, k);
-        AmxCode.turnedHalf(place.get(GemmPacks.FROM), place.get(GemmPacks.FROM_PITCH), width, k, half, at);
-      } else {
-        AmxCode.half(place.get(GemmPacks.FROM) + 2L * column, place.get(GemmPacks.FROM_PITCH), width, k, half, at);
-      }
-    }
+    AmxCode.halves(
+        block.columns(), k, to,
+        (column, width, half) -> {
+          if (c.tb()) {
+            reader.set(place, (long) block.batch() * n + block.column() + column, width, 0, k);
+            AmxCode.turnedHalf(place.get(GemmPacks.FROM), place.get(GemmPacks.FROM_PITCH), width, k, half, at);
+          } else {
+            AmxCode.half(place.get(GemmPacks.FROM) + 2L * column, place.get(GemmPacks.FROM_PITCH), width, k, half, at);
+          }
+        });
   }
 }

@@ -321,7 +321,12 @@ public final class LanguageModel implements AutoCloseable {
 
   /// Items for a safetensors file of tensors in host or device memory, from where they come when they are written, a few rows at a time.
   public static List<Safetensors.Item> items(Device device, Map<String, Tensor> tensors) {
-    return tensors.entrySet().stream().map(e -> new Safetensors.Item(e.getKey(), e.getValue().dtype().name(), e.getValue().shape().dims(), pieces(device, e.getValue()))).toList();
+    return tensors.entrySet().stream().map(e -> item(device, e.getKey(), e.getValue())).toList();
+  }
+
+  /// One of them.
+  public static Safetensors.Item item(Device device, String name, Tensor t) {
+    return new Safetensors.Item(name, t.dtype().name(), t.shape().dims(), pieces(device, t));
   }
 
   private static Safetensors.Pieces pieces(Device device, Tensor t) {

@@ -127,19 +127,15 @@ public final class PeftAdapter {
 
   private static List<Safetensors.Item> items(Device device, Adapter adapter) {
     var items = new ArrayList<Safetensors.Item>();
-    adapter.parameters()
-        .map()
-        .forEach(
-            (name, t) -> {
-              var values = new float[Math.toIntExact(t.elements())];
-              device.download(t, MemorySegment.ofArray(values));
-              boolean turn = transposed(name);
-              var shape = turn ? new int[] {t.dim(1), t.dim(0)} : t.shape().dims();
-              if (turn) values = transpose(values, t.dim(0), t.dim(1));
-              var bytes = MemorySegment.ofArray(new byte[4 * values.length]);
-              MemorySegment.copy(MemorySegment.ofArray(values), 0, bytes, 0, bytes.byteSize());
-              items.add(Safetensors.Item.of(name, DType.F32, shape, bytes));
-            });
+    adapter.parameters().map().forEach((name, t) -> items.add(transposed(name) ? turned(device, name, t) : LanguageModel.item(device, name, t)));
     return items;
+  }
+
+  private static Safetensors.Item turned(Device device, String name, Tensor t) {
+    var values = new float[Math.toIntExact(t.elements())];
+    device.download(t, MemorySegment.ofArray(values));
+    var bytes = MemorySegment.ofArray(new byte[Math.multiplyExact(4, values.length)]);
+    bytes.copyFrom(MemorySegment.ofArray(transpose(values, t.dim(0), t.dim(1))));
+    return Safetensors.Item.of(name, DType.F32, new int[] {t.dim(1), t.dim(0)}, bytes);
   }
 }

@@ -62,13 +62,7 @@ public final class AmxPacks {
 
   /// Pairs of rows of b. A last row without a partner is paired with 0.
   public static Assembler pairs() {
-    var a = new Assembler();
-    a.mov(RAX, RDI.at(MASK));
-    a.kmovw(1, RAX);
-    a.mov(RSI, RDI.at(FROM));
-    a.mov(RDX, RDI.at(TO));
-    a.mov(RCX, RDI.at(M));
-    a.mov(R8, RDI.at(FROM_PITCH));
+    var a = enter();
     a.mov(R9, AmxTiles.TERMS / 2); // pairs left in this step
     var alone = new Label();
     var done = new Label();
@@ -100,13 +94,7 @@ public final class AmxPacks {
 
   /// Columns of rows of aᵀ. Terms and columns that do not exist become 0.
   public static Assembler turned() {
-    var a = new Assembler();
-    a.mov(RAX, RDI.at(MASK));
-    a.kmovw(1, RAX);
-    a.mov(RSI, RDI.at(FROM));
-    a.mov(RDX, RDI.at(TO));
-    a.mov(RCX, RDI.at(M));
-    a.mov(R8, RDI.at(FROM_PITCH));
+    var a = enter();
     var rest = new Label();
     var done = new Label();
     a.cmp(RCX, AmxTiles.TERMS);
@@ -140,6 +128,18 @@ public final class AmxPacks {
     a.bind(done);
     a.vzeroupper();
     a.ret();
+    return a;
+  }
+
+  /// The mask of columns in k1, where rows come from and go, how many there are, and how far apart.
+  private static Assembler enter() {
+    var a = new Assembler();
+    a.mov(RAX, RDI.at(MASK));
+    a.kmovw(1, RAX);
+    a.mov(RSI, RDI.at(FROM));
+    a.mov(RDX, RDI.at(TO));
+    a.mov(RCX, RDI.at(M));
+    a.mov(R8, RDI.at(FROM_PITCH));
     return a;
   }
 
