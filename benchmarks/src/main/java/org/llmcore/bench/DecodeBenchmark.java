@@ -3,6 +3,7 @@ package org.llmcore.bench;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -22,14 +23,15 @@ import org.llmcore.model.Decoder;
 import org.llmcore.model.Initialisation;
 import org.llmcore.model.KvCache;
 import org.llmcore.model.Mixing;
+import org.llmcore.model.Precision;
 import org.llmcore.model.Tokens;
+import org.llmcore.op.Device;
 import org.llmcore.op.Pass;
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
-/// One decode step at batch 1 with 128 tokens in the cache, logits included. Time per token; `Main` adds GB/s of weights and the
-/// share of what memory gives.
+/// Inference at batch 1: a prompt as long as the shape's training sequences, and a token after 128 others, logits included. `Main` adds
+/// the rate and the share of what this machine could do (`Limit`).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -37,49 +39,61 @@ import org.llmcore.tensor.Tensor;
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 5, time = 2)
 public class DecodeBenchmark {
-  @Param({"small", "15M", "110M"})
+  private static final int CONTEXT = 128;
+
+  @Param({"15M", "110M", "1.1B"})
   public String shape;
 
-  @Param({"F32", "BF16"})
-  public DType weights;
+  @Param({"f32", "bf16-weights", "bf16"})
+  public String precision;
 
   private CpuDevice device;
   private final List<Region> regions = new ArrayList<>();
   private Decoder model;
   private Region step;
   private Region cacheRegion;
+  private int length;
 
   @Setup
   public void setup() {
     var s = Shapes.of(shape);
+    length = s.length();
     device = CpuDevice.open();
-    var region = device.reserve("weights", Decoder.bytes(s.config(), weights));
-    model = Decoder.carve(s.config(), region, weights, DType.F32, false);
+    var form = Precision.parse(precision).form();
+    var region = device.reserve("weights", Decoder.bytes(s.config(), form));
+    model = Decoder.carve(s.config(), region, form, false);
     Initialisation.initialise(model, 1);
     step = Region.growing("step");
     cacheRegion = Region.growing("cache");
     regions.addAll(List.of(region, step, cacheRegion));
   }
 
+  /// Time per token.
   @Benchmark
-  public Tensor token() {
-    cacheRegion.reset();
-    step.reset();
-    var cache = new KvCache(cacheRegion, model.config(), DType.F32, 1, 256);
-    var p = Pass.inference(device, step);
-    var sequence = cache.open();
-    cache.append(p, List.of(sequence), new int[] {128});
-    var at = cache.append(p, List.of(sequence), new int[] {1});
-    var tokens = new Tokens(Tokens.upload(p, 7), Tokens.upload(p, 128), at.starts());
-    return model.logits(p, model.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>()));
+  public Tensor token(Limit limit) {
+    return limit.call(device, d -> logits(d, CONTEXT, 1));
   }
 
-  /// Bytes of weights that a token reads: all but the embedding's other rows.
-  static double bytes(String shape, DType weights) {
-    var c = Shapes.of(shape).config();
-    double attention = 2.0 * c.hidden() * c.headDim() * (c.heads() + c.kvHeads());
-    double block = attention + 3.0 * c.hidden() * c.intermediate() + 2 * c.hidden();
-    return weights.bytes() * (c.layers() * block + c.hidden() + (double) c.vocabulary() * c.hidden());
+  /// Time per prompt; logits of its last token.
+  @Benchmark
+  public Tensor prompt(Limit limit) {
+    return limit.call(device, d -> logits(d, 0, length));
+  }
+
+  /// Logits after `count` tokens that follow `before` others.
+  private Tensor logits(Device on, int before, int count) {
+    cacheRegion.reset();
+    step.reset();
+    var cache = new KvCache(cacheRegion, model.config(), model.activations(), 1, before + count);
+    var p = Pass.inference(on, step);
+    var sequence = cache.open();
+    if (before > 0) cache.append(p, List.of(sequence), new int[] {before});
+    var at = cache.append(p, List.of(sequence), new int[] {count});
+    var ids = IntStream.range(0, count).map(i -> 7 + i).toArray();
+    var positions = IntStream.range(0, count).map(i -> before + i).toArray();
+    var tokens = new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts());
+    var hidden = model.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>());
+    return model.logits(p, hidden.slice(count - 1, count));
   }
 
   @TearDown

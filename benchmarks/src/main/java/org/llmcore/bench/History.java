@@ -17,8 +17,9 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 ///
 /// @param low p20, `high` p80 of the samples, in `unit`; smaller is better
 /// @param rate GFLOP/s or GB/s, 0 where neither applies
+/// @param reached share of the limit that the machine's peaks set, measured in the same run; 0 where none is known
 record History(
-    String commit, String date, String host, String name, String unit, double low, double median, double high, double rate, String rateUnit) {
+    String commit, String date, String host, String name, String unit, double low, double median, double high, double rate, String rateUnit, double reached) {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int RUNS = 5;
 

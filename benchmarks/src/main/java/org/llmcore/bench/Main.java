@@ -6,7 +6,9 @@ import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 
+import org.openjdk.jmh.results.Result;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.RunnerException;
@@ -17,7 +19,6 @@ import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.flags.Flags;
-import org.llmcore.tensor.DType;
 
 /// Runs benchmarks and keeps their history.
 ///
@@ -48,17 +49,11 @@ public final class Main {
     var lines = new ArrayList<History>();
     for (var result : new Runner(options).run()) lines.add(line(result));
     History.append(HISTORY, lines);
-    double memory = lines.stream().anyMatch(Main::streams) ? Bandwidth.median(Flags.threads()) : 0;
     for (var h : lines) {
-      System.out.printf("%-60s %10.1f %s %10.1f %s", h.name(), h.median(), h.unit(), h.rate(), h.rateUnit());
-      if (streams(h)) System.out.printf(", %.0f %% of the %.1f GB/s that memory gives", 100 * h.rate() / memory, memory);
+      System.out.printf("%-60s %12.1f %s", h.name(), h.median(), h.unit());
+      if (h.rate() > 0) System.out.printf(" %10.1f %s, %.0f %% of the limit", h.rate(), h.rateUnit(), 100 * h.reached());
       System.out.println();
     }
-  }
-
-  /// Whether a line's GB/s are of weights that come from memory.
-  private static boolean streams(History h) {
-    return h.name().startsWith("DecodeBenchmark") || h.name().startsWith("QuantBenchmark.product") || h.name().startsWith("QuantBenchmark.int8");
   }
 
   /// Whether there is a GPU to measure; says why not.
@@ -78,25 +73,26 @@ public final class Main {
     for (var key : parameters.getParamsKeys()) values.add(parameters.getParam(key));
     var simple = Arrays.asList(parameters.getBenchmark().split("\\.")).reversed();
     double median = statistics.getPercentile(50);
+    var unit = result.getPrimaryResult().getScoreUnit();
+    var limit = result.getSecondaryResults();
     double rate = 0;
+    double reached = 0;
     var rateUnit = "";
-    if (parameters.getParam("kernel") != null) {
-      var kernel = OperatorBenchmark.Case.valueOf(parameters.getParam("kernel"));
-      boolean flops = OperatorBenchmark.flops(kernel) > 0;
-      rate = (flops ? OperatorBenchmark.flops(kernel) : OperatorBenchmark.bytes(kernel)) / (median * 1e3);
-      rateUnit = flops ? "GFLOP/s" : "GB/s";
-    }
-    if (parameters.getParam("weights") != null) {
-      rate = DecodeBenchmark.bytes(parameters.getParam("shape"), DType.valueOf(parameters.getParam("weights"))) / (median * 1e3);
-      rateUnit = "GB/s";
-    }
-    if (parameters.getParam("form") != null) {
-      rate = QuantBenchmark.bytes(QuantBenchmark.Form.valueOf(parameters.getParam("form"))) / (median * 1e3);
-      rateUnit = "GB/s";
+    if (limit.containsKey("least")) {
+      double nanos = median * parameters.getTimeUnit().toNanos(1);
+      boolean memory = mean(limit, "memory") > mean(limit, "least") / 2;
+      rate = mean(limit, memory ? "bytes" : "flops") / nanos;
+      rateUnit = memory ? "GB/s" : "GFLOP/s";
+      reached = mean(limit, "least") / nanos;
     }
     return new History(
         commit(), LocalDate.now().toString(), History.fingerprint(), simple.get(1) + "." + simple.get(0) + values,
-        result.getPrimaryResult().getScoreUnit(), statistics.getPercentile(20), median, statistics.getPercentile(80), rate, rateUnit);
+        unit, statistics.getPercentile(20), median, statistics.getPercentile(80), rate, rateUnit, reached);
+  }
+
+  /// A number of `Limit`.
+  private static double mean(Map<String, Result> limit, String name) {
+    return limit.get(name).getScore() / limit.get("iterations").getScore();
   }
 
   private static String commit() throws IOException {

@@ -1,6 +1,7 @@
 package org.llmcore.bench;
 
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -38,8 +39,9 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// Every kernel once at the 15M training shape: 8 × 256 tokens, hidden 288, 6 heads of 48, ff 768, vocabulary 32,000.
-/// Time per call; `Main` adds GFLOP/s or GB/s from the sizes.
+/// Every kernel once, at the shapes and in the dtypes that a training step gives it (`Shapes`; LoRA of rank 8): activations and weights
+/// in `x`, gradients of weights, adapters, masters and moments in f32. `Main` adds GFLOP/s or GB/s and the share of what this machine
+/// could do (`Limit`).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -47,11 +49,10 @@ import org.llmcore.tensor.Tensor;
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 5, time = 1)
 public class OperatorBenchmark {
-  static final int T = 2048;
-  static final int C = 288;
-  static final int F = 768;
-  static final int H = 6;
-  static final int V = 32000;
+  private static final int CHUNK = 512; // tokens whose logits exist at once
+  private static final int RANK = 8;
+  private static final int SEQUENCES = 8; // that decode, with a page of cache each
+  private static final int PAGE = 256;
 
   /// One case per kernel.
   public enum Case {
@@ -59,6 +60,12 @@ public class OperatorBenchmark {
     MATMUL_DX,
     MATMUL_DW,
     MATMUL_VOCABULARY,
+    LORA_FORWARD,
+    LORA_DX,
+    LORA_U,
+    LORA_DU,
+    LORA_DA,
+    LORA_DB,
     ATTENTION_FORWARD,
     ATTENTION_BACKWARD,
     ATTENTION_DECODE,
@@ -82,15 +89,39 @@ public class OperatorBenchmark {
 
   @Param public Case kernel;
 
+  @Param("110M")
+  public String shape;
+
+  @Param({"F32", "BF16"})
+  public DType x;
+
   private CpuDevice device;
   private Region region;
   private Kernel call;
+  private int length; // of a sequence
+  private int tokens;
+  private int hidden;
+  private int ff;
+  private int heads;
+  private int kvHeads;
+  private int headDim;
+  private int vocabulary;
 
   @Setup
   public void setup() {
+    var s = Shapes.of(shape);
+    var c = s.config();
+    length = s.length();
+    tokens = s.batch() * length;
+    hidden = c.hidden();
+    ff = c.intermediate();
+    heads = c.heads();
+    kvHeads = c.kvHeads();
+    headDim = c.headDim();
+    vocabulary = c.vocabulary();
     device = CpuDevice.open();
     region = Region.growing("benchmark");
-    call = call(kernel);
+    call = kernel();
   }
 
   @TearDown
@@ -100,8 +131,8 @@ public class OperatorBenchmark {
   }
 
   @Benchmark
-  public void run() {
-    device.run(call);
+  public void run(Limit limit) {
+    limit.run(device, call);
   }
 
   /// What is measured.
@@ -109,80 +140,60 @@ public class OperatorBenchmark {
     return call;
   }
 
-  /// Floating-point operations of one call, 0 where bytes are the measure.
-  static double flops(Case kernel) {
+  private Kernel kernel() {
     return switch (kernel) {
-      case MATMUL_FORWARD, MATMUL_DX, MATMUL_DW -> 2.0 * T * C * F;
-      case MATMUL_VOCABULARY -> 2.0 * 512 * C * V;
-      case ATTENTION_FORWARD -> 4.0 * (C / H) * H * 8 * (256.0 * 257 / 2);
-      case ATTENTION_BACKWARD -> 10.0 * (C / H) * H * 8 * (256.0 * 257 / 2);
-      default -> 0;
-    };
-  }
-
-  /// Bytes one call must move, 0 where flops are the measure.
-  static double bytes(Case kernel) {
-    return switch (kernel) {
-      case RMS_NORM_FORWARD, ROPE, EMBEDDING_FORWARD, SOFTMAX, DROPOUT, GELU, COPY -> 8.0 * T * C;
-      case RMS_NORM_BACKWARD, ADD -> 12.0 * T * C;
-      case SWIGLU_FORWARD -> 12.0 * T * F;
-      case SWIGLU_BACKWARD -> 20.0 * T * F;
-      case EMBEDDING_BACKWARD -> 4.0 * V * C + 8.0 * T * C;
-      case CROSS_ENTROPY_FUSED -> 8.0 * 512 * V;
-      case REDUCE_SUM -> 4.0 * T * C;
-      case ADAMW -> 28.0 * V * C;
-      case GRADIENT_NORM -> 4.0 * V * C;
-      case ATTENTION_DECODE -> 8.0 * 8 * 256 * C;
-      default -> 0;
-    };
-  }
-
-  private Kernel call(Case c) {
-    return switch (c) {
-      case MATMUL_FORWARD -> product(f32(T, F), f32(T, C), f32(F, C), false, true);
-      case MATMUL_DX -> product(f32(T, C), f32(T, F), f32(F, C), false, false);
-      case MATMUL_DW -> product(f32(F, C), f32(T, F), f32(T, C), true, false);
-      case MATMUL_VOCABULARY -> product(f32(512, V), f32(512, C), f32(V, C), false, true);
-      case ATTENTION_FORWARD -> new Attention.Forward(heads(), f32(T, H), heads(), heads(), heads(), starts(), 0.144f, true);
+      case MATMUL_FORWARD -> product(in(tokens, ff), in(tokens, hidden), in(ff, hidden), false, true);
+      case MATMUL_DX -> product(in(tokens, hidden), in(tokens, ff), in(ff, hidden), false, false);
+      case MATMUL_DW -> product(f32(ff, hidden), in(tokens, ff), in(tokens, hidden), true, false);
+      case MATMUL_VOCABULARY -> product(f32(CHUNK, vocabulary), in(CHUNK, hidden), in(vocabulary, hidden), false, true);
+      case LORA_FORWARD -> new MatMul.LowRank(Sink.write(in(tokens, ff)), in(tokens, hidden), in(ff, hidden), true, in(tokens, RANK), f32(RANK, ff), 2);
+      case LORA_DX -> new MatMul.LowRank(Sink.write(in(tokens, hidden)), in(tokens, ff), in(ff, hidden), false, in(tokens, RANK), f32(RANK, hidden), 1);
+      case LORA_U -> product(in(tokens, RANK), in(tokens, hidden), f32(RANK, hidden), false, true);
+      case LORA_DU -> product(in(tokens, RANK), in(tokens, ff), f32(RANK, ff), false, true);
+      case LORA_DA -> product(f32(RANK, hidden), in(tokens, RANK), in(tokens, hidden), true, false);
+      case LORA_DB -> product(f32(RANK, ff), in(tokens, RANK), in(tokens, ff), true, false);
+      case ATTENTION_FORWARD -> attention(queries(), f32(tokens, heads), queries(), keys(), keys());
       case ATTENTION_BACKWARD -> {
-        var o = heads();
-        var lse = f32(T, H);
-        var q = heads();
-        var k = heads();
-        var v = heads();
-        device.run(new Attention.Forward(o, lse, q, k, v, starts(), 0.144f, true));
+        var forward = attention(queries(), f32(tokens, heads), queries(), keys(), keys());
+        device.run(forward);
         yield new Attention.Backward(
-            Sink.write(heads()), Sink.write(heads()), Sink.write(heads()), heads(), o, lse, q, k, v, starts(), 0.144f, true);
+            Sink.write(queries()), Sink.write(keys()), Sink.write(keys()), queries(), forward.o(), forward.lse(), forward.q(), forward.k(), forward.v(),
+            forward.starts(), forward.scale(), true);
       }
       case ATTENTION_DECODE ->
           new Attention.Decode(
-              f32(8, H, C / H), f32(8, H, C / H), f32(8, 256, H, C / H), f32(8, 256, H, C / H),
-              i32(0, 1, 2, 3, 4, 5, 6, 7).reshape(8, 1), i32(0, 1, 2, 3, 4, 5, 6, 7, 8), i32(256, 256, 256, 256, 256, 256, 256, 256), 0.144f);
-      case RMS_NORM_FORWARD -> new RmsNorm.Forward(f32(T, C), f32(T), f32(T, C), f32(C), 1e-5f);
-      case RMS_NORM_BACKWARD -> new RmsNorm.Backward(Sink.write(f32(T, C)), Sink.write(f32(C)), f32(T, C), f32(T, C), f32(C), f32(T));
+              in(SEQUENCES, heads, headDim), in(SEQUENCES, heads, headDim), in(SEQUENCES, PAGE, kvHeads, headDim), in(SEQUENCES, PAGE, kvHeads, headDim),
+              i32(IntStream.range(0, SEQUENCES).toArray()).reshape(SEQUENCES, 1), i32(IntStream.rangeClosed(0, SEQUENCES).toArray()),
+              i32(IntStream.generate(() -> PAGE).limit(SEQUENCES).toArray()), scale());
+      case RMS_NORM_FORWARD -> new RmsNorm.Forward(in(tokens, hidden), f32(tokens), in(tokens, hidden), in(hidden), 1e-5f);
+      case RMS_NORM_BACKWARD ->
+          new RmsNorm.Backward(Sink.write(in(tokens, hidden)), Sink.write(f32(hidden)), in(tokens, hidden), in(tokens, hidden), in(hidden), f32(tokens));
       case ROPE -> {
-        var x = heads();
-        yield new Rope.Rotate(Sink.write(x), x, ids(T, 256), f32(256, C / H), Rope.Pairing.HALVES, false);
+        var q = queries();
+        yield new Rope.Rotate(Sink.write(q), q, ids(tokens, length), f32(length, headDim), Rope.Pairing.HALVES, false);
       }
-      case SWIGLU_FORWARD -> new SwiGlu.Forward(f32(T, F), f32(T, F), f32(T, F));
-      case SWIGLU_BACKWARD -> new SwiGlu.Backward(Sink.write(f32(T, F)), Sink.write(f32(T, F)), f32(T, F), f32(T, F), f32(T, F));
-      case ADD -> new Binary.Forward(f32(T, C), f32(T, C), f32(T, C), Binary.Function.ADD);
-      case EMBEDDING_FORWARD -> new Embedding.Forward(f32(T, C), ids(T, V), f32(V, C));
-      case EMBEDDING_BACKWARD -> new Embedding.Backward(Sink.write(f32(V, C)), f32(T, C), ids(T, V));
+      case SWIGLU_FORWARD -> new SwiGlu.Forward(in(tokens, ff), in(tokens, ff), in(tokens, ff));
+      case SWIGLU_BACKWARD -> new SwiGlu.Backward(Sink.write(in(tokens, ff)), Sink.write(in(tokens, ff)), in(tokens, ff), in(tokens, ff), in(tokens, ff));
+      case ADD -> new Binary.Forward(in(tokens, hidden), in(tokens, hidden), in(tokens, hidden), Binary.Function.ADD);
+      case EMBEDDING_FORWARD -> new Embedding.Forward(in(tokens, hidden), ids(tokens, vocabulary), in(vocabulary, hidden));
+      case EMBEDDING_BACKWARD -> new Embedding.Backward(Sink.write(f32(vocabulary, hidden)), in(tokens, hidden), ids(tokens, vocabulary));
       case CROSS_ENTROPY_FUSED -> {
-        var z = f32(512, V);
-        yield new CrossEntropy.Fused(f32(512), z, z, ids(512, V), 1e-3f);
+        var z = f32(CHUNK, vocabulary);
+        yield new CrossEntropy.Fused(f32(CHUNK), x == DType.F32 ? z : in(CHUNK, vocabulary), z, ids(CHUNK, vocabulary), 1e-3f);
       }
-      case SOFTMAX -> new Softmax.Forward(f32(T, C), f32(T, C), false);
-      case DROPOUT -> new Dropout.Mask(Sink.write(f32(T, C)), f32(T, C), 0.1f, 42);
-      case GELU -> new Unary.Forward(f32(T, C), f32(T, C), Unary.Function.GELU);
-      case REDUCE_SUM -> new Reduce.Forward(f32(T, 1), f32(T, C), 1, Reduce.Function.SUM);
-      case COPY -> new Move.Copy(Sink.write(f32(T, C)), f32(T, C));
+      case SOFTMAX -> new Softmax.Forward(in(tokens, hidden), in(tokens, hidden), false);
+      case DROPOUT -> new Dropout.Mask(Sink.write(in(tokens, hidden)), in(tokens, hidden), 0.1f, 42);
+      case GELU -> new Unary.Forward(in(tokens, hidden), in(tokens, hidden), Unary.Function.GELU);
+      case REDUCE_SUM -> new Reduce.Forward(in(tokens, 1), in(tokens, hidden), 1, Reduce.Function.SUM);
+      case COPY -> new Move.Copy(Sink.write(in(tokens, hidden)), in(tokens, hidden));
       case ADAMW -> {
-        var w = f32(V, C);
-        yield new AdamW.Step(w, w, f32(V, C), f32(V, C).set(new float[V * C]), f32(V, C), f32(1), 1e-6f, 0.9f, 0.999f, 1e-8f, 0, 1);
+        var master = f32(vocabulary, hidden);
+        var v = f32(vocabulary, hidden).set(new float[vocabulary * hidden]);
+        yield new AdamW.Step(
+            x == DType.F32 ? master : in(vocabulary, hidden), master, f32(vocabulary, hidden), v, f32(vocabulary, hidden), f32(1), 1e-6f, 0.9f, 0.999f,
+            1e-8f, 0, 1);
       }
-      case GRADIENT_NORM -> new GradientNorm.SumOfSquares(f32(1), 0, f32(V, C));
+      case GRADIENT_NORM -> new GradientNorm.SumOfSquares(f32(1), 0, f32(vocabulary, hidden));
     };
   }
 
@@ -190,12 +201,34 @@ public class OperatorBenchmark {
     return new MatMul.Product(Sink.write(y), a, b, ta, tb, 1);
   }
 
-  private Tensor heads() {
-    return f32(T, H, C / H);
+  private Attention.Forward attention(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v) {
+    var starts = i32(IntStream.rangeClosed(0, tokens / length).map(i -> i * length).toArray());
+    return new Attention.Forward(o, lse, q, k, v, starts, scale(), true);
+  }
+
+  private float scale() {
+    return (float) (1 / Math.sqrt(headDim));
+  }
+
+  private Tensor queries() {
+    return in(tokens, heads, headDim);
+  }
+
+  private Tensor keys() {
+    return in(tokens, kvHeads, headDim);
+  }
+
+  /// A tensor in the dtype of activations and weights.
+  private Tensor in(int... dims) {
+    return filled(x, dims);
   }
 
   private Tensor f32(int... dims) {
-    var t = region.carve(DType.F32, Shape.of(dims));
+    return filled(DType.F32, dims);
+  }
+
+  private Tensor filled(DType dtype, int... dims) {
+    var t = region.carve(dtype, Shape.of(dims));
     var values = new float[Math.toIntExact(t.elements())];
     for (int i = 0; i < values.length; i++) values[i] = Dropout.uniform(7, i) - 0.5f;
     return t.set(values);
@@ -206,12 +239,6 @@ public class OperatorBenchmark {
   }
 
   private Tensor ids(int n, int below) {
-    var values = new int[n];
-    for (int i = 0; i < n; i++) values[i] = (int) (Dropout.uniform(3, i) * below);
-    return i32(values);
-  }
-
-  private Tensor starts() {
-    return i32(0, 256, 512, 768, 1024, 1280, 1536, 1792, 2048);
+    return i32(IntStream.range(0, n).map(i -> (int) (Dropout.uniform(3, i) * below)).toArray());
   }
 }

@@ -36,8 +36,8 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// Products of 1 and 128 rows with a weight matrix (4096, 4096), forward and backward, in every form of few bits and dense beside
-/// them. `Main` adds GB/s of the weights' bytes and, for y = x·Wᵀ, the share of what memory gives
-/// (a matrix that a cache holds may exceed it: `Streaming` avoids that).
+/// them. `Main` adds the rate and the share of what this machine could do (`Limit`; a matrix that a cache holds may exceed it: `Streaming`
+/// avoids that).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -145,35 +145,19 @@ public class QuantBenchmark {
 
   /// y = x·Wᵀ.
   @Benchmark
-  public void product() {
-    device.run(forward);
+  public void product(Limit limit) {
+    limit.run(device, forward);
   }
 
   /// The same of x in eight bits; of dense weights `product` once more.
   @Benchmark
-  public void int8() {
-    device.run(int8);
+  public void int8(Limit limit) {
+    limit.run(device, int8);
   }
 
   /// dx = dy·W.
   @Benchmark
-  public void transposed() {
-    device.run(backward);
-  }
-
-  /// Bytes of the weights in a form.
-  static double bytes(Form form) {
-    double weights = (double) N * N;
-    return switch (form) {
-      case F32 -> 4 * weights;
-      case BF16 -> 2 * weights;
-      case GROUPED_2, GROUPED_3, GROUPED_4, GROUPED_8 -> weights * (bits(form) + 32.0 / GROUP) / 8;
-      case NF4 -> weights * 4.5 / 8;
-      case NF4_DOUBLE -> weights * (4 + 8.0 / 64 + 32.0 / (64 * 256)) / 8;
-      case Q8_0, Q4_0, Q4_K, Q6_K -> {
-        var type = BlockType.valueOf(form.name());
-        yield weights * type.bytes() / type.weights();
-      }
-    };
+  public void transposed(Limit limit) {
+    limit.run(device, backward);
   }
 }

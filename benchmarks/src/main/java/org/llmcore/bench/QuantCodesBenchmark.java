@@ -27,7 +27,7 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 /// A weight matrix (4096, 4096) from f32 to codes, and from codes to f32, in every form of few bits that we write. `Main` adds GB/s of
-/// the codes' bytes.
+/// what decoding reads and writes.
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -61,8 +61,8 @@ public class QuantCodesBenchmark {
 
   /// W as f32, by all threads.
   @Benchmark
-  public void decode() {
-    device.run(dequantize);
+  public void decode(Limit limit) {
+    limit.run(device, dequantize);
   }
 
   /// f32 to codes on the host, blocks by all threads, the others by one; groups are rounded to nearest. NF4's double

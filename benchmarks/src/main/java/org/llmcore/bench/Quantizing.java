@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Random;
 
+import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.flags.Flags;
@@ -105,11 +106,11 @@ final class Quantizing {
     var random = new Random(1);
     List<int[]> text = new ArrayList<>();
     for (int i = 0; i < sequences; i++) text.add(random.ints(length, 0, config.vocabulary()).toArray());
-    var out = Files.createTempDirectory("quantized").resolve("model");
+    var out = Files.createTempDirectory("quantized");
     long begun = System.nanoTime();
     double[] last = {0};
     try (var source = Source.open(folder, Optional.empty())) {
-      ModelQuantizer.quantize(device, team, source, SETTINGS, text, out, (done, of, l) -> {
+      ModelQuantizer.quantize(device, team, source, SETTINGS, text, out.resolve("model"), (done, of, l) -> {
         if (done % 7 != 0) return;
         double now = since(begun);
         System.out.printf("block %d of %d: %.1f s%n", done / 7, of / 7, now - last[0]);
@@ -117,10 +118,7 @@ final class Quantizing {
       });
     }
     System.out.printf("%,d tokens: %.0f s, peak of the process %,d MB%n", (long) sequences * length, since(begun), Memory.peak() >> 20);
-    try (var files = Files.list(out)) {
-      for (var f : files.toList()) Files.delete(f);
-    }
-    Files.delete(out);
+    AtomicFile.delete(out);
   }
 
   private static void write(Device device, LlamaConfig config, Path folder) {

@@ -41,11 +41,6 @@ final class Step implements AutoCloseable {
     this.batch = batch;
   }
 
-  /// In f32, keeping all activations.
-  static Step of(Shapes s, String method) {
-    return of(s, method, Precision.F32, false);
-  }
-
   static Step of(Shapes s, String method, Precision precision, boolean recompute) {
     return of(Devices.open(), s, method, precision, recompute);
   }

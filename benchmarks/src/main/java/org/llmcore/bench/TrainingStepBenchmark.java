@@ -15,9 +15,14 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
+import org.llmcore.Devices;
+import org.llmcore.model.Precision;
+import org.llmcore.op.Device;
+import org.llmcore.trace.TracedDevice;
 import org.llmcore.train.Trainer;
 
-/// One AdamW training step (`Step`) at the shapes of `Shapes`. Time per step; tokens per second are batch × length / time.
+/// One AdamW training step (`Step`) at a shape of `Shapes`. Time per step; tokens per second are batch × length / time. `Main` adds the rate
+/// and the share of what this machine could do (`Limit`).
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)
@@ -25,21 +30,29 @@ import org.llmcore.train.Trainer;
 @Warmup(iterations = 2, time = 3)
 @Measurement(iterations = 5, time = 3)
 public class TrainingStepBenchmark {
-  @Param({"small", "15M"})
-  public String shape;
-
-  @Param({"full", "lora"})
-  public String method;
+  /// Shape, method and precision.
+  @Param({
+    "15M full f32", "15M lora f32", "15M full bf16", "15M lora bf16", "110M full bf16", "110M lora bf16", "110M lora nf4-bf16", "1.1B lora bf16"
+  })
+  public String work;
 
   private Step step;
 
   @Setup
-  public void setup() {
-    step = Step.of(Shapes.of(shape), method);
+  public void setup(Limit limit) {
+    try (var counted = step(new TracedDevice(Devices.open(), limit))) {
+      counted.run();
+    }
+    step = step(Devices.open());
+  }
+
+  private Step step(Device device) {
+    var words = work.split(" ");
+    return Step.of(device, Shapes.of(words[0]), words[1], Precision.parse(words[2]), false);
   }
 
   @Benchmark
-  public Trainer.Report step() {
+  public Trainer.Report run() {
     return step.run();
   }
 

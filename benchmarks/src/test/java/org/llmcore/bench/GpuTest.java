@@ -10,6 +10,7 @@ import java.util.List;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
@@ -19,14 +20,17 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 class GpuTest {
   private static final Path HOST_DRIVER = Path.of("../cuda-kernels/host-driver.sh");
 
+  @TempDir
+  private Path work;
+
   private record Run(int code, List<String> out, String err) {}
 
-  private static Run java(List<String> before, String main, String... args) throws IOException, InterruptedException {
+  private Run java(List<String> before, String main, String... args) throws IOException, InterruptedException {
     var command = new ArrayList<>(before);
     command.addAll(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "--add-modules", "jdk.incubator.vector",
         "--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1", "-cp", System.getProperty("java.class.path"), main));
     command.addAll(List.of(args));
-    var err = Files.createTempFile("gpu", ".err");
+    var err = Files.createTempFile(work, "gpu", ".err");
     var process = new ProcessBuilder(command).redirectError(err.toFile()).start();
     var out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8).lines().toList();
     return new Run(process.waitFor(), out, Files.readString(err));

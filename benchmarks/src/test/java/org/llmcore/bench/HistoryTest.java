@@ -12,7 +12,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 class HistoryTest {
   private static History line(String commit, String host, double low, double median, double high) {
-    return new History(commit, "2026-11-24", host, "OperatorBenchmark.run[MATMUL]", "us/op", low, median, high, 100, "GFLOP/s");
+    return new History(commit, "2026-11-24", host, "OperatorBenchmark.run[MATMUL]", "us/op", low, median, high, 100, "GFLOP/s", 0.5);
   }
 
   private static List<String> regressions(History... lines) {

@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Random;
 
+import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.model.LanguageModel;
@@ -49,9 +50,13 @@ final class TinyModel {
   /// The f32 model, saved and opened again in few bits.
   private static LanguageModel quantized(Precision precision, long seed) {
     try (var model = open(Precision.F32, seed)) {
-      var folder = Files.createTempDirectory("tiny").resolve("model");
-      model.save(folder, 1L << 30);
-      return LanguageModel.open(DEVICE, folder, Optional.empty(), precision, false);
+      var folder = Files.createTempDirectory("tiny");
+      try {
+        model.save(folder.resolve("model"), 1L << 30);
+        return LanguageModel.open(DEVICE, folder.resolve("model"), Optional.empty(), precision, false);
+      } finally {
+        AtomicFile.delete(folder);
+      }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }

@@ -12,6 +12,7 @@ import java.util.OptionalInt;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.Devices;
 import org.llmcore.checkpoint.Safetensors;
@@ -195,8 +196,8 @@ class PublishedValuesTest {
   }
 
   @Test
-  void adapterWeightsSurviveTheRoundTripBitForBit() throws IOException {
-    var folder = Files.createTempDirectory("adapter").resolve("a");
+  void adapterWeightsSurviveTheRoundTripBitForBit(@TempDir Path work) throws IOException {
+    var folder = work.resolve("a");
     try (var model = open(STORIES.resolve("hf"), false);
         var region = device.growing("test")) {
       PeftAdapter.save(device, PeftAdapter.load(device, model.decoder(), PEFT.resolve("trained"), region), folder);
