@@ -64,7 +64,7 @@ final class Bench implements Callable<Integer> {
   public Integer call() {
     if (!(seconds > 0 && seconds <= 600)) throw new InvalidInput("--seconds is " + seconds, "expected a number above 0, for example 2");
     var console = main.console();
-    try (var m = opening.or("embedded:sql-base").open()) {
+    try (var m = opening.or("embedded:sql-base").open(main.console())) {
       console.say(console.bold("llm-core") + " measures " + m.device().name());
       var c = m.model().config();
       List<Runnable> parts =

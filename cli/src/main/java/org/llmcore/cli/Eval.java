@@ -73,7 +73,7 @@ final class Eval implements Runnable {
       if (!Files.isRegularFile(file)) throw new InvalidInput("there is no file " + file, "check the path");
       var text = new String(Files.readAllBytes(file), StandardCharsets.UTF_8);
       var console = eval.main.console();
-      try (var m = opening.open()) {
+      try (var m = opening.open(eval.main.console())) {
         var ids = Task.withBos(m.model().tokenizer(), text);
         int w = window.orElse(Math.min(2048, m.model().config().contextLength()));
         Perplexity p;
@@ -131,7 +131,7 @@ final class Eval implements Runnable {
     public Integer call() {
       asking.check();
       var file = format.map(f -> DataFile.of(data, f)).orElseGet(() -> DataFile.detect(data));
-      try (var m = opening.open()) {
+      try (var m = opening.open(eval.main.console())) {
         var words = m.model().tokenizer();
         var loaded = file.load(new Examples(words, new Llama2ChatForm(words)), m.model().config().contextLength(), tooLong);
         if (loaded.dropped() > 0) eval.main.console()
@@ -195,7 +195,7 @@ final class Eval implements Runnable {
           data.<Task>map(file -> SqlQuestions.read(file, new SqlQuestions.Places(db, databases, template),
               asking.items().orElse(Integer.MAX_VALUE), maxNewTokens, stop))
               .orElseGet(() -> new SqlTaskEvaluation(SqlTask.test(1, asking.items().orElse(EMBEDDED_ITEMS))));
-      try (var m = opening.open()) {
+      try (var m = opening.open(eval.main.console())) {
         asking.ask(eval.main.console(), m, task);
       }
       return 0;

@@ -82,8 +82,7 @@ final class Generate implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     var sampling = new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed);
-    try (var m = opening.open()) {
-      m.model().notes().forEach(main.console()::say);
+    try (var m = opening.open(main.console())) {
       try (var generator = m.open().generator(1)) {
         if (chat) converse(m, generator, sampling);
         else once(m, generator, sampling);

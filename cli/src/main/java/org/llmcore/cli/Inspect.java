@@ -19,6 +19,8 @@ import picocli.CommandLine.ParentCommand;
 import org.llmcore.Devices;
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.model.Form;
+import org.llmcore.model.Precision;
 import org.llmcore.text.HuggingFaceTokenizer;
 import org.llmcore.text.Llama2cTokenizer;
 import org.llmcore.text.SentencePieceBpe;
@@ -79,7 +81,7 @@ final class Inspect implements Callable<Integer> {
     found.config().ifPresent(c -> architecture(c, out));
     if (!found.tensors().isEmpty()) tensors(found, out);
     found.tokenizer().ifPresent(t -> words(t, out));
-    found.config().ifPresent(c -> memory(c, out));
+    found.config().ifPresent(c -> memory(c, found.forms(), out));
     out.put("notes", found.notes());
     found.notes().forEach(n -> line("note", n));
   }
@@ -201,7 +203,7 @@ final class Inspect implements Callable<Integer> {
     out.put("tokenizer", o);
   }
 
-  private void memory(LlamaConfig config, Map<String, Object> out) {
+  private void memory(LlamaConfig config, Map<Precision, Form> forms, Map<String, Object> out) {
     var machine = Machine.here();
     line("memory", "needed at most, of " + MemoryPlan.megabytes(machine.available()).strip() + " available ("
         + MemoryPlan.megabytes(machine.memory()).strip() + " in this machine)");
@@ -209,7 +211,7 @@ final class Inspect implements Callable<Integer> {
     boolean hopeless = 2.0 * config.parameters() > HOPELESS * machine.memory();
     if (hopeless) line("", "the weights alone need " + MemoryPlan.megabytes(2 * config.parameters()).strip()
         + " in bf16: no use fits");
-    for (var fit : hopeless ? List.<Fit>of() : Fit.of(config)) {
+    for (var fit : hopeless ? List.<Fit>of() : forms.isEmpty() ? Fit.of(config) : Fit.of(config, forms, false)) {
       var verdict = fit.verdict(machine);
       line("", String.format(Locale.ROOT, "%-10s %-56s %s  %s", fit.precision(), fit.use(), MemoryPlan.megabytes(fit.bytes()),
           verdict));

@@ -19,6 +19,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.AdapterConfig;
+import org.llmcore.checkpoint.GptqConfig;
+import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.LoraConfig;
@@ -28,8 +30,9 @@ import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.gguf.Gguf;
 import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.model.Decoder;
+import org.llmcore.model.Form;
+import org.llmcore.model.Precision;
 import org.llmcore.peft.PeftAdapter;
-import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
@@ -51,13 +54,20 @@ import org.llmcore.train.RecipeFile;
 ///
 /// @param facts what else the files say, in words
 /// @param notes what does not belong together
+/// @param forms how the model can be held, if its own few bits leave less choice than dense weights do
 record Inspection(
     String kind, long bytes, Map<String, Object> facts, Optional<LlamaConfig> config, List<Stored> tensors,
-        Optional<Tokenizer> tokenizer, List<String> notes) {
+        Optional<Tokenizer> tokenizer, List<String> notes, Map<Precision, Form> forms) {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int NOTES = 5;
   private static final String KNOWN =
       "expected a Hugging Face folder, .safetensors, a GGUF file, a llama2.c .bin, a PEFT adapter, a run or its checkpoint, or a tokenizer";
+
+  private Inspection(
+      String kind, long bytes, Map<String, Object> facts, Optional<LlamaConfig> config, List<Stored> tensors, Optional<Tokenizer> tokenizer,
+      List<String> notes) {
+    this(kind, bytes, facts, config, tensors, tokenizer, notes, Map.of());
+  }
 
   /// One tensor of a file.
   record Stored(String name, String dtype, List<Integer> shape, long bytes) {
@@ -181,7 +191,7 @@ record Inspection(
     var config = Llama2c.configuration(file);
     var notes = new ArrayList<String>();
     var tensors = new ArrayList<Stored>();
-    shapes(config).forEach((name, shape) -> tensors.add(new Stored(name, "F32", shape,
+    shapes(config, Precision.F32.form()).forEach((name, shape) -> tensors.add(new Stored(name, "F32", shape,
         4 * shape.stream().mapToLong(Integer::longValue).reduce(1, (a, b) -> a * b))));
     var beside = tokenizer.or(() -> Tokenizers.beside(file, config.vocabulary()));
     var words = beside.flatMap(t -> words(t, config, notes));
@@ -195,18 +205,42 @@ record Inspection(
     var notes = new ArrayList<String>();
     try (var files = ModelFiles.open(folder)) {
       var tensors = stored(files.entries().values());
-      compare(config, tensors, notes);
-      return new Inspection("Hugging Face folder", size(folder), Map.of(), Optional.of(config), tensors,
-          words(tokenizer.or(() -> beside(folder, config)).orElse(folder), config, notes), notes);
+      var facts = new LinkedHashMap<String, Object>();
+      var forms = new LinkedHashMap<Precision, Form>();
+      var gptq = GptqConfig.find(folder);
+      if (gptq.isPresent()) gptq(GptqFiles.of(files.entries(), gptq.get()), config, facts, forms, notes);
+      compare(config, forms.values().stream().findFirst().orElse(Precision.F32.form()), tensors, notes);
+      return new Inspection(gptq.isPresent() ? "Hugging Face folder, quantized by GPTQ" : "Hugging Face folder", size(folder), facts, Optional.of(config),
+          tensors, words(tokenizer.or(() -> beside(folder, config)).orElse(folder), config, notes), notes, forms);
+    }
+  }
+
+  /// What a GPTQ checkpoint is read as; the reason is a note if it cannot be.
+  private static void gptq(GptqFiles files, LlamaConfig config, Map<String, Object> facts, Map<Precision, Form> forms, List<String> notes) {
+    var c = files.config();
+    facts.put("bits", c.mixed() ? c.bits() + ", others by name" : c.bits());
+    facts.put("group size", c.group() < 0 ? "whole rows" : c.group());
+    facts.put("symmetric", c.symmetric());
+    facts.put("act order", c.actOrder());
+    facts.put("read as", files.version().label());
+    notes.addAll(files.notes());
+    try {
+      for (var p : List.of(Precision.F32, Precision.BF16)) {
+        var form = Form.gptq(files, p);
+        Decoder.bytes(config, form); // finds each layer's groups while the files are open
+        forms.put(p, form);
+      }
+    } catch (InvalidInput e) {
+      notes.add(e.getMessage().replace("\n  ---> ", "; "));
     }
   }
 
   /// What the configuration asks for and the files do not have.
-  private static void compare(LlamaConfig config, List<Stored> tensors, List<String> notes) {
+  private static void compare(LlamaConfig config, Form form, List<Stored> tensors, List<String> notes) {
     var found = new LinkedHashMap<String, List<Integer>>();
     for (var t : tensors) found.put(t.name, t.shape);
     int wrong = 0;
-    for (var e : shapes(config).entrySet()) {
+    for (var e : shapes(config, form).entrySet()) {
       var shape = found.get(e.getKey());
       if (e.getValue().equals(shape)) continue;
       if (++wrong <= NOTES) {
@@ -218,9 +252,9 @@ record Inspection(
   }
 
   /// The names and shapes a model of this configuration has.
-  private static Map<String, List<Integer>> shapes(LlamaConfig config) {
+  private static Map<String, List<Integer>> shapes(LlamaConfig config, Form form) {
     var out = new LinkedHashMap<String, List<Integer>>();
-    Decoder.carve(config, Region.measuring("weights"), DType.F32, DType.F32, false)
+    Decoder.carve(config, Region.measuring("weights"), form, false)
         .parameters()
         .map()
         .forEach((name, t) -> out.put(name, Arrays.stream(t.shape().dims()).boxed().toList()));

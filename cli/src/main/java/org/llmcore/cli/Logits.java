@@ -52,7 +52,7 @@ final class Logits implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    try (var m = opening.open();
+    try (var m = opening.open(main.console());
         var region = m.device().growing("logits")) {
       var input = sequence(m);
       var p = Pass.inference(m.device(), region);

@@ -72,6 +72,7 @@ final class Merge implements Callable<Integer> {
     try (var device = Devices.open();
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), kept, false);
         var region = device.growing("adapter")) {
+      language.notes().forEach(console::warn);
       var held = language.decoder();
       boolean few = held.linears().stream().anyMatch(l -> l instanceof QuantLinear);
       var dense = few ? held.dense(device, region) : held;

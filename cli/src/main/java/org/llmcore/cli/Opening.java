@@ -70,12 +70,14 @@ final class Opening {
     }
   }
 
-  /// Opens what the options name.
-  Opened open() {
+  /// Opens what the options name, and tells what is odd about the files.
+  Opened open(Console console) {
     var place = place();
     var device = device();
     try {
-      return new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision()), int8));
+      var opened = new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision()), int8));
+      opened.model().notes().forEach(console::warn);
+      return opened;
     } catch (RuntimeException e) {
       device.close();
       throw e;

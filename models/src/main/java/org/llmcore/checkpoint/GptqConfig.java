@@ -4,6 +4,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -22,8 +23,10 @@ import org.llmcore.InvalidInput;
 /// @param dynamic bits of layers whose names match a pattern, where they differ (`dynamic`, GPTQModel and vLLM); what the files
 ///     hold is told by their shapes
 /// @param damp damping, told to whoever reads the file
+/// @param groups sizes that patterns name for their layers, in place of `group`
+/// @param agreed whether all files that name a version name this one
 public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, Version version,
-    Map<String, Integer> dynamic, double damp) {
+    Map<String, Integer> dynamic, double damp, Set<Integer> groups, boolean agreed) {
   /// How `qzeros` stores a zero z.
   public enum Version {
     /// As z − 1: what AutoGPTQ wrote from the start; z = 0 has no form.
@@ -57,6 +60,18 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
   public GptqConfig {
     if (!WIDTHS.contains(bits)) throw new InvalidInput("bits is " + bits, "GPTQ weights of 2, 3, 4 and 8 bits are supported");
     dynamic = Collections.unmodifiableMap(new LinkedHashMap<>(dynamic));
+    checkGroup(group);
+    groups = Collections.unmodifiableSet(new LinkedHashSet<>(groups));
+    groups.forEach(GptqConfig::checkGroup);
+  }
+
+  /// Settings whose layers may differ in bits only.
+  public GptqConfig(int bits, int group, boolean symmetric, boolean actOrder, boolean staticGroups, Version version, Map<String, Integer> dynamic,
+      double damp) {
+    this(bits, group, symmetric, actOrder, staticGroups, version, dynamic, damp, Set.of(), true);
+  }
+
+  private static void checkGroup(int group) {
     if (group != -1 && (group < 1 || group > 1 << 20))
         throw new InvalidInput("group_size is " + group, "expected a positive number, or -1 for whole rows");
   }
@@ -77,12 +92,21 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
               .formatted(inside.get().bits, inside.get().group, FILE, beside.get().bits, beside.get().group),
           "the two must belong to the same weights; delete the wrong one");
     }
-    return inside.or(() -> beside);
+    return inside.map(c -> beside.isPresent() && beside.get().version != c.version ? c.disputed() : c).or(() -> beside);
+  }
+
+  private GptqConfig disputed() {
+    return new GptqConfig(bits, group, symmetric, actOrder, staticGroups, version, dynamic, damp, groups, false);
+  }
+
+  /// Whether a `quantization_config` is one of GPTQ: early ones do not name the method.
+  static boolean means(JsonFile c) {
+    return c.text("quant_method", c.has("bits") || c.has("w_bit") ? "gptq" : "").equalsIgnoreCase("gptq");
   }
 
   private static GptqConfig of(JsonFile c) {
     var method = c.text("quant_method", "gptq");
-    if (!method.equals("gptq")) {
+    if (!method.equalsIgnoreCase("gptq")) {
       throw new InvalidInput("quant_method is '" + JsonFile.brief(method) + "'",
           "give the model as it was before quantization, or a GPTQ checkpoint");
     }
@@ -90,17 +114,28 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
         throw new InvalidInput("lm_head is true: the vocabulary projection is quantized", "only the blocks' layers may be");
     if (c.flag("is_marlin_format", false))
         throw new InvalidInput("is_marlin_format is true", "save the checkpoint in the format gptq");
+    if (!c.text("pack_dtype", "int32").equals("int32"))
+        throw new InvalidInput("pack_dtype is '" + JsonFile.brief(c.text("pack_dtype", "")) + "'", "save the checkpoint with int32");
     return new GptqConfig(
-        c.integer(c.has("bits") ? "bits" : "w_bit"),
+        bits(c),
         c.has("q_group_size") && !c.has("group_size") ? c.integer("q_group_size") : c.integer("group_size", -1),
         c.flag("sym", true), c.flag("desc_act", false), c.flag("static_groups", false), version(c),
-        dynamic(c), c.number("damp_percent", 0.01));
+        dynamic(c), c.object().path("damp_percent").asDouble(0.01), groups(c), true);
+  }
+
+  private static int bits(JsonFile c) {
+    return c.integer(c.has("bits") ? "bits" : "w_bit");
   }
 
   private static Map<String, Integer> dynamic(JsonFile c) {
     var out = new LinkedHashMap<String, Integer>();
-    for (var e : c.object().path("dynamic").properties()) out.put(e.getKey(),
-        e.getValue().path("bits").asInt(c.integer(c.has("bits") ? "bits" : "w_bit")));
+    for (var e : c.object().path("dynamic").properties()) out.put(e.getKey(), e.getValue().path("bits").asInt(bits(c)));
+    return out;
+  }
+
+  private static Set<Integer> groups(JsonFile c) {
+    var out = new LinkedHashSet<Integer>();
+    for (var rule : c.object().path("dynamic")) if (rule.path("group_size").isInt()) out.add(rule.path("group_size").asInt());
     return out;
   }
 
@@ -112,7 +147,7 @@ public record GptqConfig(int bits, int group, boolean symmetric, boolean actOrde
   private static Version version(JsonFile c) {
     var key = c.has("checkpoint_format") ? "checkpoint_format" : "format";
     var label = c.text(key, "gptq");
-    for (var v : Version.values()) if (v.label.equals(label)) return v;
+    for (var v : Version.values()) if (v.label.equalsIgnoreCase(label)) return v;
     throw new InvalidInput(key + " is '" + JsonFile.brief(label) + "'", "supported are gptq and gptq_v2");
   }
 

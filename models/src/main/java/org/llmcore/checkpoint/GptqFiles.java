@@ -3,9 +3,12 @@ package org.llmcore.checkpoint;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
+import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.GptqConfig.Version;
@@ -28,10 +31,12 @@ import org.llmcore.tensor.Grouped;
 ///     w[o,i] = scale[g,o] · (q[o,i] − z[g,o])        g = g_idx[i]
 ///
 /// Versions are told apart by the numbers where possible, because labels have been wrong: zeros of a symmetric grid are all 2ᵇ⁻¹,
-/// so stored zeros that are all 2ᵇ⁻¹ − 1 are v1 and all 2ᵇ⁻¹ are v2, whatever the label says. For asymmetric grids the label
-/// counts; both readings differ by one whole scale, so weights whose mean is off by one are remarked upon.
+/// so stored zeros that are all 2ᵇ⁻¹ − 1 are v1 and all 2ᵇ⁻¹ are v2, whatever the label says, and whether or not it says that the
+/// grid is symmetric. For other grids the label counts; both readings differ by one whole scale, so weights whose mean is off by one
+/// are remarked upon, and decide where two labels contradict each other.
 public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version version, List<String> notes) {
   private static final String QWEIGHT = ".qweight";
+  private static final int LOOKED_AT = 4;
 
   /// Decides the version of the checkpoint's zeros.
   /// @throws InvalidInput if no layer is quantized
@@ -41,10 +46,10 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     if (layers.isEmpty())
         throw new InvalidInput("the configuration says GPTQ, but no tensor is named *" + QWEIGHT,
         "give the files that belong to it");
-    var unlabelled = new GptqFiles(entries, config, config.version(), List.of());
+    if (entries.containsKey("lm_head" + QWEIGHT))
+        throw new InvalidInput("lm_head is quantized", "only the blocks' layers may be");
     var notes = new ArrayList<String>();
-    var version = config.symmetric() ? unlabelled.fingerprint(layers, notes) : config.version();
-    if (!config.symmetric()) unlabelled.remark(layers, notes);
+    var version = new GptqFiles(entries, config, config.version(), List.of()).decide(layers, notes);
     return new GptqFiles(entries, config, version, List.copyOf(notes));
   }
 
@@ -53,50 +58,67 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     return entries.containsKey(layer + QWEIGHT);
   }
 
-  private Version fingerprint(List<String> layers, List<String> notes) {
-    boolean below = true;
-    boolean middle = true;
-    for (var layer : layers) {
-      int bits = config.mixed() ? bitsByHeight(layer) : config.bits();
-      int centre = 1 << bits - 1;
-      for (int z : stored(layer, bits)) {
-        below &= z == centre - 1;
-        middle &= z == centre;
-      }
-    }
-    if (!below && !middle) {
+  private Version decide(List<String> layers, List<String> notes) {
+    var alike = new EnumMap<Version, Integer>(Version.class); // layers whose zeros are all those of a symmetric grid
+    for (var layer : layers) uniform(layer).ifPresent(v -> alike.merge(v, 1, Integer::sum));
+    boolean many = config.symmetric() || alike.values().stream().anyMatch(n -> 2 * n >= layers.size());
+    if (alike.size() == 1 && many) return said(alike.keySet().iterator().next(), "the zeros are those of", notes);
+    if (config.symmetric()) {
       notes.add("the zeros are not those of a symmetric grid, as the configuration says; read as its format " + config.version()
           .label() + " asks");
-      return config.version();
     }
-    var found = below ? Version.V1 : Version.V2;
-    if (found != config.version()) {
-      notes.add("the configuration says format %s, the zeros are those of %s; read as %s".formatted(config.version().label(),
-          found.label(), found.label()));
+    var off = meanOff(layers);
+    if (off.isEmpty()) return config.version();
+    if (!config.agreed()) return said(off.getAsDouble() > 0.5 ? Version.V1 : Version.V2, "the weights are those of", notes);
+    double distance = off.getAsDouble() - config.version().offset();
+    boolean v1 = config.version() == Version.V1;
+    if (v1 ? distance < -0.75 : distance > 0.75) {
+      notes.add(("the weights lie %.2f scales off 0 on average: the files may be of format %s"
+          + " although the configuration says %s;"
+          + " if the model talks nonsense, change checkpoint_format")
+          .formatted(distance, (v1 ? Version.V2 : Version.V1).label(), config.version().label()));
+    }
+    return config.version();
+  }
+
+  private Version said(Version found, String why, List<String> notes) {
+    if (!config.agreed()) {
+      notes.add("config.json and %s name different formats, %s %s; read as %s".formatted(GptqConfig.FILE, why, found.label(), found.label()));
+    } else if (found != config.version()) {
+      notes.add("the configuration says format %s, %s %s; read as %s".formatted(config.version().label(), why, found.label(), found.label()));
     }
     return found;
   }
 
-  /// In v1 a layer's mean code lies near the stored zero plus one, in v2 near the stored zero.
-  private void remark(List<String> layers, List<String> notes) {
-    var layer = layers.getFirst();
+  /// The version in which a layer's zeros are all those of a symmetric grid.
+  private Optional<Version> uniform(String layer) {
     int bits = config.mixed() ? bitsByHeight(layer) : config.bits();
-    if (bits < 1 || shape(layer + QWEIGHT).length != 2) return; // `read` says what is wrong
+    var zeros = stored(layer, bits);
+    for (var v : Version.values()) {
+      int centre = (1 << bits - 1) - v.offset();
+      if (zeros.length > 0 && Arrays.stream(zeros).allMatch(z -> z == centre)) return Optional.of(v);
+    }
+    return Optional.empty();
+  }
+
+  /// How far codes lie above stored zeros on average: near 1 in v1, near 0 in v2. Looks at a few layers, for codes are many.
+  private OptionalDouble meanOff(List<String> layers) {
+    int step = Math.max(1, layers.size() / LOOKED_AT);
+    return IntStream.range(0, layers.size()).filter(i -> i % step == 0).limit(LOOKED_AT).mapToObj(i -> off(layers.get(i)))
+        .flatMapToDouble(OptionalDouble::stream).average();
+  }
+
+  private OptionalDouble off(String layer) {
+    int bits = config.mixed() ? bitsByHeight(layer) : config.bits();
+    if (bits < 1 || shape(layer + QWEIGHT).length != 2) return OptionalDouble.empty(); // `read` says what is wrong
     int[] words = ints(layer + QWEIGHT);
     int outputs = shape(layer + QWEIGHT)[1];
     long inputs = words.length / Math.max(1, outputs) * 32L / bits;
     var zeros = stored(layer, bits);
-    if (zeros.length == 0 || inputs == 0 || words.length != inputs * bits / 32 * outputs) return;
+    if (zeros.length == 0 || inputs == 0 || words.length != inputs * bits / 32 * outputs) return OptionalDouble.empty();
     double q = 0;
     for (byte code : GptqPacking.codes(bits, words, outputs, (int) inputs)) q += code & 0xff;
-    double off = q / (inputs * outputs) - Arrays.stream(zeros).average().orElse(0) - config.version().offset();
-    boolean v1 = config.version() == Version.V1;
-    if (v1 ? off < -0.75 : off > 0.75) {
-      notes.add(("the weights of %s lie %.2f scales off 0 on average: the files may be of format %s"
-          + " although the configuration says %s;"
-          + " if the model talks nonsense, change checkpoint_format")
-          .formatted(layer, off, (v1 ? Version.V2 : Version.V1).label(), config.version().label()));
-    }
+    return OptionalDouble.of(q / (inputs * outputs) - Arrays.stream(zeros).average().orElseThrow());
   }
 
   private int bitsByHeight(String layer) {
@@ -124,7 +146,7 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     int bits = bits(layer, outputs, inputs);
     var scales = entry(layer + ".scales");
     int groups = scales.shape().length == 2 ? scales.shape()[0] : -1;
-    int size = config.group() < 0 || groups == 1 ? inputs : Math.min(config.group(), inputs);
+    int size = size(layer, inputs, groups);
     if (groups != Grouped.groups(inputs, size)) {
       throw wrong(layer + ".scales", "(" + Grouped.groups(inputs, size) + ", " + outputs + ") for groups of " + size + " among "
           + inputs + " inputs");
@@ -136,6 +158,19 @@ public record GptqFiles(Map<String, Entry> entries, GptqConfig config, Version v
     bias(layer);
     return new Spec(bits, size, groups, scales.dtype().equals("F16") ? DType.F16 : DType.F32,
         groupOf(layer, inputs, groups, size));
+  }
+
+  /// Inputs per group: of the sizes that the configuration names the first that gives as many groups, and as `g_idx` has them.
+  private int size(String layer, int inputs, int groups) {
+    if (groups == 1) return inputs;
+    var sizes = IntStream.concat(IntStream.of(config.group()), config.groups().stream().mapToInt(g -> g))
+        .map(g -> g < 0 ? inputs : Math.min(g, inputs)).toArray();
+    var fit = Arrays.stream(sizes).filter(s -> Grouped.groups(inputs, s) == groups).distinct().toArray();
+    if (fit.length > 1) {
+      var plain = Arrays.stream(fit).filter(s -> groupOf(layer, inputs, groups, s).isEmpty()).findFirst();
+      if (plain.isPresent()) return plain.getAsInt();
+    }
+    return fit.length > 0 ? fit[0] : sizes[0];
   }
 
   /// The codes of a layer of that shape.

@@ -76,7 +76,7 @@ public record LlamaConfig(
       if (c.flag(key, false)) throw new InvalidInput(key + " is true", "linear layers with bias are not supported");
     }
     // GPTQ's are read where the weights are (`GptqConfig`).
-    if (c.has("quantization_config") && !c.in("quantization_config").text("quant_method", "").equals("gptq")) {
+    if (c.has("quantization_config") && !GptqConfig.means(c.in("quantization_config"))) {
       throw new InvalidInput("the weights are quantized (quantization_config) by a method other than gptq",
           "give the model as it was before quantization");
     }

@@ -10,13 +10,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.Stream;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 
 import org.llmcore.InvalidInput;
 
-/// The tensors of a Hugging Face folder: one `model.safetensors`, shards named by `model.safetensors.index.json`,
-/// or the one `gptq_model-….safetensors` of old GPTQ checkpoints.
+/// The tensors of a Hugging Face folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`; or the same under the
+/// names of old GPTQ checkpoints, `gptq_model-…` or what `quantize_config.json` calls them.
 public final class ModelFiles implements AutoCloseable {
   private static final String SINGLE = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
@@ -31,9 +32,10 @@ public final class ModelFiles implements AutoCloseable {
   public static ModelFiles open(Path folder) {
     var all = new ModelFiles();
     try {
-      if (Files.exists(folder.resolve(INDEX))) all.sharded(folder);
-      else if (Files.exists(folder.resolve(SINGLE))) all.add(folder.resolve(SINGLE));
-      else all.add(old(folder).orElseThrow(() -> none(folder)));
+      var file = Stream.of(INDEX, SINGLE).map(folder::resolve).filter(Files::exists).findFirst().or(() -> named(folder)).or(() -> old(folder))
+          .orElseThrow(() -> none(folder));
+      if (file.toString().endsWith(".json")) all.sharded(file);
+      else all.add(file);
       return all;
     } catch (RuntimeException e) {
       all.close();
@@ -41,10 +43,21 @@ public final class ModelFiles implements AutoCloseable {
     }
   }
 
-  /// The one file of an old GPTQ checkpoint: `gptq_model-4bit-128g.safetensors`.
+  /// The file, or the index of shards, that `quantize_config.json` names.
+  private static Optional<Path> named(Path folder) {
+    var config = folder.resolve(GptqConfig.FILE);
+    if (!Files.exists(config)) return Optional.empty();
+    var name = JsonFile.read(config, "download it again", c -> c.text("model_file_base_name", ""));
+    if (!name.matches("[A-Za-z0-9._-]+")) return Optional.empty();
+    return Stream.of(name + ".safetensors.index.json", name + ".safetensors").map(folder::resolve).filter(Files::exists).findFirst();
+  }
+
+  /// The one file of an old GPTQ checkpoint, `gptq_model-4bit-128g.safetensors`, or the index of its shards.
   private static Optional<Path> old(Path folder) {
     try (var list = Files.list(folder)) {
-      var found = list.filter(f -> f.getFileName().toString().matches("gptq_model.*\\.safetensors")).sorted().toList();
+      var all = list.filter(f -> f.getFileName().toString().matches("gptq_model.*\\.safetensors(\\.index\\.json)?")).sorted().toList();
+      var indices = all.stream().filter(f -> f.toString().endsWith(".json")).toList();
+      var found = indices.isEmpty() ? all : indices;
       if (found.size() > 1) {
         throw new InvalidInput(folder + " holds " + found.size() + " GPTQ files, such as " + found.getFirst().getFileName(),
             "keep one of them");
@@ -100,18 +113,17 @@ public final class ModelFiles implements AutoCloseable {
     return shards;
   }
 
-  private void sharded(Path folder) {
-    var index = folder.resolve(INDEX);
+  private void sharded(Path index) {
     var shards = JsonFile.read(index, "download it again", ModelFiles::shards);
     for (var shard : shards.entrySet()) {
-      var file = folder.resolve(shard.getKey());
+      var file = index.resolveSibling(shard.getKey());
       if (!Files.exists(file)) {
         throw new InvalidInput("shard " + file + " is missing; it holds " + shard.getValue().getFirst(), "download it");
       }
       add(file);
       for (var name : shard.getValue()) {
         if (!files.getLast().entries().containsKey(name)) {
-          throw new InvalidInput(file + " lacks the tensor " + name + " that " + INDEX + " promises", "download it again");
+          throw new InvalidInput(file + " lacks the tensor " + name + " that " + index.getFileName() + " promises", "download it again");
         }
       }
     }

@@ -2,6 +2,7 @@ package org.llmcore.model;
 
 import java.util.Optional;
 
+import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
@@ -25,6 +26,12 @@ public record Form(DType weights, DType activations, Linears linears, Optional<B
   /// With a dense head.
   public Form(DType weights, DType activations, Linears linears) {
     this(weights, activations, linears, Optional.empty());
+  }
+
+  /// Layers of a GPTQ checkpoint over its codes, the rest as the precision says. What is found in the files when layers are first carved is
+  /// kept, so that the same can be carved when they are closed.
+  public static Form gptq(GptqFiles files, Precision precision) {
+    return new Form(precision.weights(), precision.activations(), new GptqLinears(files, precision.weights()));
   }
 
   /// All weights in one dtype.

@@ -140,15 +140,88 @@ class GptqFilesTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {2, 3, 4, 8})
+  void zerosOfASymmetricGridCountThoughTheLabelSaysTheGridHasNone(int bits) {
+    var c = random(bits, 32, 64, 32, true, Optional.empty(), 1);
+    for (var version : Version.values()) {
+      var files = GptqFiles.of(entries(c, version), config(bits, 32, false, version == Version.V1 ? Version.V2 : Version.V1));
+      same(files.read("l", 32, 64), c);
+      assertThat(files.notes()).hasSize(1);
+    }
+  }
+
   @Test
-  void anAsymmetricFileIsReadByItsLabelAndSuspicionIsSaid() {
-    // Codes spread around their zeros, as those of weights around 0 do.
+  void oneLayerOfItsOwnGridDoesNotHideTheOthers() {
+    var c = random(4, 32, 64, 32, true, Optional.empty(), 1);
+    var other = random(4, 32, 64, 32, false, Optional.empty(), 2);
+    var entries = entries(c, Version.V2);
+    var items = new ArrayList<>(GptqFiles.write("other", other));
+    items.add(GptqFiles.zeros("other", 4, other.zeros(), 32, Version.V2));
+    entries.putAll(entries(items));
+    same(GptqFiles.of(entries, config(4, 32, true, Version.V1)).read("other", 32, 64), other);
+  }
+
+  @Test
+  void patternsMayNameGroupsOfTheirOwn() throws IOException {
+    var config = find("", """
+        {"bits": 4, "group_size": 32, "dynamic": {"+:.*a$": {"bits": 8, "group_size": 64}, "-:.*b$": {}, ".*c$": {"group_size": -1}}}""").orElseThrow();
+    for (int size : new int[] {32, 64, 160}) {
+      var c = random(size == 64 ? 8 : 4, 32, 160, size, false, Optional.empty(), size);
+      same(GptqFiles.of(entries(c, Version.V1), config).read("l", 32, 160), c);
+    }
+    var strange = random(4, 32, 160, 40, false, Optional.empty(), 1);
+    assertThatThrownBy(() -> GptqFiles.of(entries(strange, Version.V1), config).read("l", 32, 160)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("l.scales");
+  }
+
+  @Test
+  void sizesThatGiveAsManyGroupsAreToldApartByTheIndex() throws IOException {
+    var config = find("", "{\"bits\": 4, \"group_size\": 128, \"dynamic\": {\".*a$\": {\"group_size\": 96}}}").orElseThrow();
+    for (int size : new int[] {128, 96}) {
+      var c = random(4, 32, 160, size, false, Optional.empty(), size);
+      same(GptqFiles.of(entries(c, Version.V1), config).read("l", 32, 160), c);
+    }
+  }
+
+  /// Codes spread around their zeros, as those of weights around 0 do.
+  private static GroupedCodes centred() {
     var random = new Random(3);
     var c = random(4, 32, 64, 32, false, Optional.empty(), 2);
     for (int o = 0; o < 32; o++) {
       for (int i = 0; i < 64; i++) c.q()[o * 64 + i] = (byte) Math.clamp(c.zeros()[o * 2 + i / 32]
           + Math.round(random.nextGaussian()), 0, 15);
     }
+    return c;
+  }
+
+  @Test
+  void labelsThatContradictEachOtherAreDecidedByTheNumbers() throws IOException {
+    for (boolean symmetric : new boolean[] {true, false}) {
+      var c = symmetric ? random(4, 32, 64, 32, true, Optional.empty(), 1) : centred();
+      var v1 = config(4, 32, symmetric, Version.V1).toJson("llm-core").toString();
+      var v2 = config(4, 32, symmetric, Version.V2).toJson("llm-core").toString();
+      for (var version : Version.values()) {
+        for (var config : List.of(find(v1, v2).orElseThrow(), find(v2, v1).orElseThrow())) {
+          var files = GptqFiles.of(entries(c, version), config);
+          same(files.read("l", 32, 64), c);
+          assertThat(files.notes()).singleElement().asString().contains("different formats", "read as " + version.label());
+        }
+      }
+    }
+  }
+
+  @Test
+  void aQuantizedHeadIsRefusedByName() {
+    var entries = entries(random(4, 32, 64, 32, true, Optional.empty(), 1), Version.V1);
+    entries.put("lm_head.qweight", entries.get("l.qweight"));
+    assertThatThrownBy(() -> GptqFiles.of(entries, config(4, 32, true, Version.V1))).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("lm_head");
+  }
+
+  @Test
+  void anAsymmetricFileIsReadByItsLabelAndSuspicionIsSaid() {
+    var c = centred();
     assertThat(GptqFiles.of(entries(c, Version.V1), config(4, 32, false, Version.V1)).notes()).isEmpty();
     var wrong = GptqFiles.of(entries(c, Version.V2), config(4, 32, false, Version.V1));
     assertThat(wrong.version()).isEqualTo(Version.V1);
@@ -225,7 +298,8 @@ class GptqFilesTest {
         "{\"bits\": 4, \"group_size\": -2147483648}",
     "{\"bits\": 4, \"checkpoint_format\": \"gptq_p\"}", "{\"bits\": 4, \"quant_method\": \"awq\"}",
         "{\"bits\": 4, \"lm_head\": true}", "{}", "[4]",
-    "{\"bits\": 4, \"is_marlin_format\": true}"
+    "{\"bits\": 4, \"is_marlin_format\": true}", "{\"bits\": 4, \"pack_dtype\": \"int16\"}",
+        "{\"bits\": 4, \"dynamic\": {\"a\": {\"group_size\": 0}}}"
   })
   void settingsThatCannotBeAreRefused(String json) {
     assertThatThrownBy(() -> find("", json)).isInstanceOf(InvalidInput.class).hasMessageContaining("---> ");

@@ -105,6 +105,32 @@ class GptqModelTest {
     }
     Files.copy(folder.resolve("gptq_model-4bit-32g.safetensors"), folder.resolve("gptq_model-4bit-128g.safetensors"));
     assertThatThrownBy(this::open).isInstanceOf(InvalidInput.class).hasMessageContaining("2 GPTQ files");
+    Files.delete(folder.resolve("gptq_model-4bit-128g.safetensors"));
+    Files.move(folder.resolve("gptq_model-4bit-32g.safetensors"), folder.resolve("my-llama.safetensors"));
+    change("quantize_config.json", c -> c.replaceFirst("\"model_file_base_name\": [^,\\n]*", "\"model_file_base_name\": \"my-llama\""));
+    open().close();
+  }
+
+  @Test
+  void oldShardsAreFoundByTheirIndex() throws IOException {
+    var shard = "gptq_model-4bit-32g-00001-of-00001.safetensors";
+    Files.move(folder.resolve("model.safetensors"), folder.resolve(shard));
+    try (var f = Safetensors.open(folder.resolve(shard))) {
+      var index = new ObjectMapper().createObjectNode();
+      f.entries().keySet().forEach(name -> index.withObject("weight_map").put(name, shard));
+      Files.writeString(folder.resolve("gptq_model-4bit-32g.safetensors.index.json"), index.toString());
+    }
+    open().close();
+    Files.delete(folder.resolve(shard));
+    assertThatThrownBy(this::open).isInstanceOf(InvalidInput.class).hasMessageContainingAll(shard, "missing");
+  }
+
+  @Test
+  void theMethodNeedNotBeNamedNorInSmallLetters() throws IOException {
+    change("config.json", c -> c.replace("\"quant_method\": \"gptq\"", "\"quant_method\": \"GPTQ\"").replaceFirst("\"damp_percent\": [0-9.]*", "\"damp_percent\": \"0.01\""));
+    open().close();
+    change("config.json", c -> c.replace("\"quant_method\": \"GPTQ\",", ""));
+    open().close();
   }
 
   @Test
