@@ -132,11 +132,13 @@ class QuantizeTest {
   @Test
   void aGgufFileIsQuantizedToo() throws IOException {
     var gguf = folder.resolve("m.gguf");
+    Files.writeString(model.resolve("chat_template.jinja"), "{{ messages }}");
     assertThat(session.run("convert", "--from", model, "--to", gguf)).as(session.err()).isZero();
     for (var from : List.of(model, gguf)) {
       assertThat(session.run("quantize", "--model", from, "--bits", 4, "--calibration", text, "--samples", 20, "--out",
           folder.resolve(from.getFileName() + "-w4"), "--json")).as(session.err()).isZero();
       assertThat(session.object().path("bytes_before").asLong()).isPositive();
+      assertThat(folder.resolve(from.getFileName() + "-w4/chat_template.jinja")).hasContent("{{ messages }}");
     }
     assertThat(folder.resolve("m.gguf-w4/model.safetensors"))
         .hasSameBinaryContentAs(folder.resolve("model-w4/model.safetensors"));
