@@ -5,6 +5,7 @@ import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URISyntaxException;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -26,7 +27,8 @@ import java.util.Map;
  * besides that announcement is shown at the end. Where standard error cannot be opened a second time, it passes through
  * `Announcement` instead. The same shell says which descriptors are terminals.
  *
- * Ctrl-C and SIGTERM reach the child, which may end in order; its exit code is ours.
+ * Ctrl-C and SIGTERM reach the child, which may end in order; its exit code is ours. If we are killed outright, the child, which
+ * knows our number from the shell, notices and ends too (`Orphan`).
  */
 public final class Launcher {
   private static final int OLDEST = 25;
@@ -38,7 +40,11 @@ public final class Launcher {
           + "[ -t 0 ] && t=0; [ -t 1 ] && t=${t}1; [ -t 2 ] && t=${t}2\n"
           + "[ -t 2 ] && c=$(stty size <&2 2>/dev/null) && c=${c#* }\n"
           + "[ -n \"$notes\" ] && exec 3>&2 2>\"$notes\" && set -- -Dllm.stderr=/dev/fd/3 \"$@\"\n"
-          + "exec \"$java\" -Dllm.terminals=$t -Dllm.columns=$c \"$@\"";
+          + "exec \"$java\" -Dllm.terminals=$t -Dllm.columns=$c -Dllm.launcher=$PPID \"$@\"";
+
+  /** What is passed on of our own virtual machine's options: memory, and properties of this program. */
+  private static final List<String> PASSED =
+      Arrays.asList("-Xmx", "-Xms", "-Xss", "-XX:MaxDirectMemorySize=", "-XX:MaxRAMPercentage=", "-Dllm.");
 
   private Launcher() {}
 
@@ -60,7 +66,7 @@ public final class Launcher {
           "llm-core needs Java " + OLDEST + " or newer and found none on this machine (this is Java "
               + System.getProperty("java.version") + "); install one, e.g. from https://adoptium.net, or set LLM_JAVA_HOME to its folder.");
     }
-    List<String> java = new ArrayList<String>(flags(environment));
+    List<String> java = new ArrayList<String>(flags(options(arguments), environment));
     java.add("-cp");
     java.add(jar.getPath());
     java.add("org.llmcore.cli.Main");
@@ -72,7 +78,7 @@ public final class Launcher {
    * Tensors live outside the heap and the compute threads are our own, so the collector with the smallest footprint serves
    * best; -UsePerfData saves a memory-mapped file per start.
    */
-  static List<String> flags(Map<String, String> environment) {
+  static List<String> flags(List<String> own, Map<String, String> environment) {
     List<String> flags = new ArrayList<String>();
     flags.add("--add-modules");
     flags.add("jdk.incubator.vector");
@@ -81,9 +87,37 @@ public final class Launcher {
     flags.add("-XX:-UsePerfData");
     flags.add("-Xshare:auto");
     flags.add("-Djava.awt.headless=true");
-    String more = environment.get("LLM_JAVA_OPTIONS");
+    for (String option : own) {
+      for (String passed : PASSED) if (option.startsWith(passed)) flags.add(option);
+    }
+    String more = environment.get("LLM_JAVA_OPTIONS"); // the last of two that contradict each other counts
     if (more != null) for (String flag : more.trim().split(" ")) if (!flag.isEmpty()) flags.add(flag);
     return flags;
+  }
+
+  /**
+   * The options that our own virtual machine was given, where the system tells: asking the machine itself would load
+   * java.management, 40 milliseconds of every start.
+   */
+  private static List<String> options(String[] arguments) throws IOException {
+    List<String> options = new ArrayList<String>();
+    File line = new File("/proc/self/cmdline");
+    if (!line.exists()) return options;
+    byte[] bytes = Files.readAllBytes(line.toPath());
+    int end = ownArguments(bytes, arguments.length);
+    for (int from = 0, at = 0; at < end; at++) {
+      if (bytes[at] != 0) continue;
+      options.add(new String(bytes, from, at - from, Charset.defaultCharset()));
+      from = at + 1;
+    }
+    return options;
+  }
+
+  /** Where the last `count` strings of a command line begin, each of which ends with a zero. */
+  private static int ownArguments(byte[] line, int count) {
+    int start = line.length;
+    for (int zeros = 0; start > 0; start--) if (line[start - 1] == 0 && ++zeros > count) break;
+    return start;
   }
 
   private static int run(String java, List<String> rest, String[] arguments) throws IOException, InterruptedException {
@@ -181,8 +215,7 @@ public final class Launcher {
     if (!plain || !line.exists()) return;
     environment.put("LC_ALL", "C.UTF-8");
     byte[] bytes = Files.readAllBytes(line.toPath());
-    int start = bytes.length;
-    for (int zeros = 0; start > 0; start--) if (bytes[start - 1] == 0 && ++zeros > arguments.length) break;
+    int start = ownArguments(bytes, arguments.length);
     boolean damaged = false;
     for (int i = start; i < bytes.length; i++) damaged |= bytes[i] < 0;
     if (damaged) {

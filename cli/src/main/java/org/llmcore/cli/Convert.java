@@ -73,26 +73,22 @@ final class Convert implements Callable<Integer> {
   @Option(names = "--threads", paramLabel = "N", description = "worker threads (default: one per core); never changes a result")
   private Optional<Integer> threads = Optional.empty();
 
-  /// Ctrl-C, felt between two pieces of a tensor.
-  private static final class Stopped extends RuntimeException {
-    private static final long serialVersionUID = 1;
-  }
-
   @Override
   public Integer call() {
     var console = main.console();
     var stop = new Interrupt();
     var wanted = new Conversion(Embedded.path(from), to, format.map(Format::parse).orElseGet(() -> Format.of(to)),
         dtype.map(Conversion::dtype), tokenizer.map(Embedded::path), adapter, Conversion.Check.NONE);
-    try (var device = Devices.open(threads.orElseGet(Flags::threads)); var screen = new Screen(console, stop)) {
+    try (var device = new Interruptible(Devices.open(threads.orElseGet(Flags::threads)), stop);
+        var screen = new Screen(console, stop)) {
       show(console, wanted.with(checked(wanted, console)).run(device, screen), screen);
     } catch (Disagreement e) {
       console.warn(console.red("error: ") + e.getMessage());
       console.warn("  ---> " + to + " was not written; please report it, with the two formats");
       return Failure.OURS;
-    } catch (Stopped _) {
+    } catch (Interrupt.Stopped _) {
       console.say("stopped; nothing was written");
-      return 130;
+      return Interrupt.CODE;
     }
     return 0;
   }
@@ -171,7 +167,7 @@ final class Convert implements Callable<Integer> {
 
     @Override
     public void at(String task, long done, long all) {
-      if (stop.getAsBoolean()) throw new Stopped();
+      stop.check();
       if (all < 64L * MEGABYTE) return; // over before anyone could look
       if (!task.equals(what)) {
         close();

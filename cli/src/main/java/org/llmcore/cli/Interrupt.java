@@ -11,7 +11,15 @@ import sun.misc.SignalHandler;
 /// ends the process at once: the launcher passes on what the terminal has sent to both of us already. Signals that the parent
 /// had set to be ignored (`nohup`, a background job) stay ignored.
 final class Interrupt implements BooleanSupplier {
+  /// The exit code of what was interrupted.
+  static final int CODE = 130;
+
   private static final long AGAIN = 1_000_000_000;
+
+  /// Ends a task where it stands; what it was writing goes with it.
+  static final class Stopped extends RuntimeException {
+    private static final long serialVersionUID = 1;
+  }
 
   private volatile boolean asked;
   private long first;
@@ -38,5 +46,10 @@ final class Interrupt implements BooleanSupplier {
   @Override
   public boolean getAsBoolean() {
     return asked;
+  }
+
+  /// @throws Stopped once somebody has asked
+  void check() {
+    if (asked) throw new Stopped();
   }
 }

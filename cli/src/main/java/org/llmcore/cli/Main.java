@@ -35,7 +35,7 @@ import org.llmcore.flags.Flags;
     commandListHeading = "%nVerbs:%n",
     footerHeading = "%n",
     exitCodeListHeading = "%nExit codes:%n",
-    exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used", "130:interrupted; what was done is saved"},
+    exitCodeList = {"0:done", "1:a failure of this program (LLM_DEBUG=1 shows the stack trace)", "2:the command line or a file it names cannot be used", "130:interrupted; a training run is saved, of other results nothing is left"},
     subcommands = {Train.class, Generate.class, Eval.class, Plan.class, Merge.class, Quantize.class, Convert.class, Tokenize.class, Detokenize.class, Logits.class, Inspect.class, Bench.class})
 public final class Main implements Runnable {
   private final Surroundings surroundings;
@@ -62,6 +62,7 @@ public final class Main implements Runnable {
   /// Runs the command line and ends the process with its exit code.
   public static void main(String[] arguments) {
     var surroundings = Surroundings.ofProcess();
+    Orphan.watch();
     int code = run(surroundings, given(arguments, Optional.ofNullable(System.getenv("LLM_ARGUMENTS"))));
     surroundings.out().flush();
     System.exit(code);

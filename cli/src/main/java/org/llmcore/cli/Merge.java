@@ -69,7 +69,8 @@ final class Merge implements Callable<Integer> {
     var trained = trainedOn.map(Precision::parse).orElseGet(() -> OpenModel.Place.trainedOn(adapter));
     if (Files.exists(out)) throw new InvalidInput(out + " exists", "choose another folder; nothing is overwritten");
     var console = main.console();
-    try (var device = Devices.open();
+    var stop = new Interrupt();
+    try (var device = new Interruptible(Devices.open(), stop);
         var language = LanguageModel.open(device, Embedded.path(model), tokenizer.map(Embedded::path), kept, false);
         var region = device.growing("adapter")) {
       language.notes().forEach(console::warn);
@@ -109,6 +110,9 @@ final class Merge implements Callable<Integer> {
             result.put("mean_drift_from_trained", d.mean);
           });
       console.object(result);
+    } catch (Interrupt.Stopped _) {
+      console.say("stopped; nothing was written");
+      return Interrupt.CODE;
     }
     return 0;
   }

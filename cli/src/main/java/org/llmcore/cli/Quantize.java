@@ -130,58 +130,72 @@ final class Quantize implements Callable<Integer> {
   private Path out;
 
   @Override
-  public Integer call() throws IOException {
+  public Integer call() {
     if (Files.exists(out)) throw new InvalidInput(out + " exists", "choose another folder; nothing is overwritten");
     var asked = new Settings(method, bits.orElse(4), group, symmetric, actOrder, staticGroups, mse, damp);
     if ((bits.isPresent() ? 1 : 0) + (budget.isPresent() ? 1 : 0) + (maxKl.isPresent() ? 1 : 0) > 1) {
       throw new InvalidInput("more than one of --bits, --budget and --max-kl", "choose one of them");
     }
+    maxKl.ifPresent(MixedBits::checkKl);
     int workers = threads.orElseGet(Flags::threads);
-    long start = System.nanoTime();
-    var path = Embedded.path(model);
-    try (var device = Devices.open(workers); var team = new Team(workers)) {
-      Calibration text;
-      ModelQuantizer.Result result;
-      var settings = asked;
-      var notes = new ArrayList<String>();
-      var nearest = Optional.<Comparison>empty();
-      try (var source = Source.open(path, tokenizer.map(Embedded::path))) {
-        text = text(source);
-        Map<String, Integer> mixed = Map.of();
-        if (budget.isPresent() || maxKl.isPresent()) {
-          var chosen = choose(device, team, source, path, asked, text);
-          mixed = chosen.bits();
-          settings = asked.withBits(usual(mixed));
-          notes.add(describe(chosen));
-        }
-        result = quantize(device, team, source, settings, mixed, text.text(), out, "quantizing");
-        if (settings.method() == Settings.Method.GPTQ && !alone && !text.heldOut().isEmpty()) {
-          nearest = Optional.of(trial(device, team, source, path, settings.nearest(), mixed, List.of(), text.heldOut(),
-              "baseline"));
-        }
+    var stop = new Interrupt();
+    try (var device = new Interruptible(Devices.open(workers), stop); var team = new Team(workers);
+        var source = Source.open(Embedded.path(model), tokenizer.map(Embedded::path))) {
+      if (budget.isPresent()) MixedBits.checkBudget(source, asked, budget.get());
+      var text = text(source);
+      if (maxKl.isPresent() && text.heldOut().isEmpty()) {
+        throw new InvalidInput("--max-kl needs text to judge by", "give --eval FILE, or more calibration text");
       }
-      double seconds = (System.nanoTime() - start) / 1e9;
-      var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty()
-          : Optional.of(compare(device, team, path, out, text.heldOut()));
-      notes.addAll(result.notes());
-      var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, nearest, weights(path),
-          weights(out), seconds, notes);
-      receipt.write(out);
-      show(receipt);
+      var receipts = new ArrayList<Receipt>();
+      AtomicFile.folder(out, temp -> receipts.add(write(device, team, source, asked, text, temp)));
+      show(receipts.getFirst());
+    } catch (Interrupt.Stopped _) {
+      main.console().say("stopped; nothing was written");
+      return Interrupt.CODE;
     }
     return 0;
   }
 
-  private MixedBits.Chosen choose(Device device, Team team, Source source, Path path, Settings settings, Calibration text) {
+  /// Fills the new folder, in which trials and the baseline come and go.
+  private Receipt write(Device device, Team team, Source source, Settings asked, Calibration text, Path folder)
+      throws IOException {
+    long start = System.nanoTime();
+    var path = Embedded.path(model);
+    var settings = asked;
+    var notes = new ArrayList<String>();
+    Map<String, Integer> mixed = Map.of();
+    if (budget.isPresent() || maxKl.isPresent()) {
+      var chosen = choose(device, team, source, path, asked, text, folder);
+      mixed = chosen.bits();
+      settings = asked.withBits(usual(mixed));
+      notes.add(describe(chosen));
+    }
+    var result = quantize(device, team, source, settings, mixed, text.text(), folder, "quantizing");
+    var nearest = settings.method() == Settings.Method.GPTQ && !alone && !text.heldOut().isEmpty()
+        ? Optional.of(trial(device, team, source, path, settings.nearest(), mixed, List.of(), text.heldOut(),
+            folder.resolve("baseline")))
+        : Optional.<Comparison>empty();
+    double seconds = (System.nanoTime() - start) / 1e9;
+    var comparison = text.heldOut().isEmpty() ? Optional.<Comparison>empty()
+        : Optional.of(compare(device, team, path, folder, text.heldOut()));
+    if (text.text().isEmpty()) notes.add("errors of layers are unknown: they are measured on calibration text, and there was none");
+    notes.addAll(result.notes());
+    var receipt = new Receipt(model, settings, text.tokens(), result.layers(), comparison, nearest, weights(path),
+        weights(folder), seconds, notes);
+    receipt.write(folder);
+    return receipt;
+  }
+
+  private MixedBits.Chosen choose(Device device, Team team, Source source, Path path, Settings settings, Calibration text,
+      Path folder) {
     MixedBits errors;
     try (var progress = Progress.of(main.console(), "measuring", 4L * source.config().layers())) {
       errors = MixedBits.measure(device, team, source, settings, text.text(), (done, _) -> progress.advance(done, ""));
     }
     if (budget.isPresent()) return errors.within(budget.get());
-    if (text.heldOut().isEmpty()) throw new InvalidInput("--max-kl needs text to judge by",
-        "give --eval FILE, or more calibration text");
-    return errors.reaching(maxKl.get(), bits ->
-        trial(device, team, source, path, settings.withBits(usual(bits)), bits, text.text(), text.heldOut(), "trial").kl());
+    return errors.reaching(maxKl.orElseThrow(), bits ->
+        trial(device, team, source, path, settings.withBits(usual(bits)), bits, text.text(), text.heldOut(),
+            folder.resolve("trial")).kl());
   }
 
   /// The commonest width: what the configuration says where it says nothing else.
@@ -204,20 +218,19 @@ final class Quantize implements Callable<Integer> {
   }
 
   private ModelQuantizer.Result quantize(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
-      List<int[]> text, Path folder, String what) {
+      List<int[]> text, Path folder, String what) throws IOException {
     try (var progress = Progress.of(main.console(), what, 7L * source.config().layers())) {
-      return ModelQuantizer.quantize(device, team, source, settings, bits, text, folder,
+      return ModelQuantizer.write(device, team, source, settings, bits, text, folder,
           (done, _, l) -> progress.advance(done, describe(l)));
     }
   }
 
   /// A quantized model that is measured beside the original and thrown away.
   private Comparison trial(Device device, Team team, Source source, Path path, Settings settings, Map<String, Integer> bits,
-      List<int[]> text, List<int[]> heldOut, String what) {
-    var folder = out.resolveSibling(out.getFileName() + "." + what);
+      List<int[]> text, List<int[]> heldOut, Path folder) {
     try {
-      AtomicFile.delete(folder);
-      quantize(device, team, source, settings, bits, text, folder, what);
+      Files.createDirectory(folder);
+      quantize(device, team, source, settings, bits, text, folder, folder.getFileName().toString());
       var found = compare(device, team, path, folder, heldOut);
       AtomicFile.delete(folder);
       return found;

@@ -42,8 +42,6 @@ import org.llmcore.train.TrainingRun;
       "  train --resume runs/sql-lora-1                 continue an interrupted run, bit for bit"
     })
 final class Train implements Callable<Integer> {
-  private static final int INTERRUPTED = 130;
-
   @ParentCommand private Main main;
 
   @Parameters(arity = "0..1", paramLabel = "RECIPE", description = "recipe file (YAML); see recipes/ and docs/recipes.md")
@@ -87,7 +85,7 @@ final class Train implements Callable<Integer> {
       screen.close();
       report(console, screen, summary, folder);
     }
-    if (summary.interrupted()) return INTERRUPTED;
+    if (summary.interrupted()) return Interrupt.CODE;
     return 0;
   }
 

@@ -3,13 +3,19 @@ package org.llmcore.cli;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicReference;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import sun.misc.Signal;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.data.Offset.offset;
 
 class QuantizeTest {
@@ -77,10 +83,83 @@ class QuantizeTest {
   void roundingNeedsNoText() {
     assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 8, "--sym", "--out", folder.resolve("w8")))
         .as(session.err()).isZero();
-    assertThat(session.out()).contains("not judged");
+    assertThat(session.out()).contains("not judged", "errors of layers are unknown");
     assertThat(session.run("quantize", "--model", model, "--method", "rtn", "--bits", 2, "--group", 32, "--eval", text, "--out",
         folder.resolve("w2"))).as(session.err()).isZero();
     assertThat(session.out()).contains("perplexity");
+  }
+
+  @Test
+  void anInterruptLeavesNothing() throws IOException {
+    // Whatever the run is doing: measuring and trying widths, or judging the baseline.
+    interrupted(".never.partial/trial/config.json", "--max-kl", 1e-3);
+    interrupted(".never.partial", "--budget", 4.2);
+    interrupted(".never.partial/baseline", "--bits", 4);
+  }
+
+  private void interrupted(String at, Object... options) throws IOException {
+    var file = folder.resolve(at);
+    var signal = Thread.ofPlatform().daemon().start(() -> {
+      while (!Files.exists(file)) Thread.onSpinWait();
+      Signal.raise(new Signal("TERM"));
+    });
+    var line = new ArrayList<Object>(List.of("quantize", "--model", model, "--out", folder.resolve("never"), "--calibration", text,
+        "--samples", 20));
+    line.addAll(List.of(options));
+    assertThat(session.run(line.toArray())).as(session.err()).isEqualTo(130);
+    assertThat(signal.isAlive()).isFalse();
+    assertThat(session.out()).endsWith("stopped; nothing was written\n");
+    assertThat(folder.toFile().list()).containsExactlyInAnyOrder("model", "text.txt");
+  }
+
+  @Test
+  void theResultAppearsWithItsReceiptAndWhatAKilledRunLeftGoesAway() throws IOException {
+    Files.createDirectories(folder.resolve(".w4.partial/trial"));
+    var out = folder.resolve("w4");
+    var seen = new AtomicReference<>("nothing");
+    var watch = Thread.ofPlatform().daemon().start(() -> {
+      while (!Files.exists(out)) Thread.onSpinWait();
+      seen.set(String.join(" ", new TreeSet<>(List.of(out.toFile().list()))));
+    });
+    assertThat(session.run("quantize", "--model", model, "--calibration", text, "--samples", 20, "--out", out))
+        .as(session.err()).isZero();
+    assertThatCode(watch::join).doesNotThrowAnyException();
+    assertThat(seen.get()).isEqualTo("config.json generation_config.json model.safetensors quantize-report.html"
+        + " quantize-report.json quantize_config.json tokenizer.model tokenizer_config.json");
+    assertThat(folder.toFile().list()).containsExactlyInAnyOrder("model", "text.txt", "w4");
+  }
+
+  @Test
+  void aGgufFileIsQuantizedToo() throws IOException {
+    var gguf = folder.resolve("m.gguf");
+    Files.writeString(model.resolve("chat_template.jinja"), "{{ messages }}");
+    assertThat(session.run("convert", "--from", model, "--to", gguf)).as(session.err()).isZero();
+    for (var from : List.of(model, gguf)) {
+      assertThat(session.run("quantize", "--model", from, "--bits", 4, "--calibration", text, "--samples", 20, "--out",
+          folder.resolve(from.getFileName() + "-w4"), "--json")).as(session.err()).isZero();
+      assertThat(session.object().path("bytes_before").asLong()).isPositive();
+      assertThat(folder.resolve(from.getFileName() + "-w4/chat_template.jinja")).hasContent("{{ messages }}");
+    }
+    assertThat(folder.resolve("m.gguf-w4/model.safetensors"))
+        .hasSameBinaryContentAs(folder.resolve("model-w4/model.safetensors"));
+    assertThat(session.run("generate", "--model", folder.resolve("m.gguf-w4"), "--prompt", "two and", "-n", 4))
+        .as(session.err()).isZero();
+    assertThat(session.run("quantize", "--model", folder.resolve("model-w4"), "--calibration", text, "--out",
+        folder.resolve("twice"))).isEqualTo(2);
+    assertThat(session.err()).contains("quantized already");
+  }
+
+  /// Training refuses these rows; here they are only text.
+  @Test
+  void conversationsInAnyOrderOfRolesCalibrate() throws IOException {
+    var chat = Files.writeString(folder.resolve("chat.jsonl"), """
+        {"messages": [{"role": "system", "content": "two and two"}, {"role": "assistant", "content": "are four"}]}
+        {"messages": [{"role": "user", "content": "the sky"}, {"role": "user", "content": "is"}, {"role": "assistant", "content": "blue"}]}
+        {"messages": [{"role": "user", "content": "two and two"}, {"role": "assistant", "content": "are four"}]}
+        """);
+    assertThat(session.run("quantize", "--model", model, "--calibration", chat, "--out", folder.resolve("w4"), "--json"))
+        .as(session.err()).isZero();
+    assertThat(session.object().path("calibration_tokens").asLong()).isGreaterThan(10);
   }
 
   @Test
@@ -93,14 +172,27 @@ class QuantizeTest {
     refused("1 tokens", "--length", 1, "--calibration", text);
     refused("no file", "--calibration", folder.resolve("absent"));
     refused("more than one", "--bits", 4, "--budget", 4, "--calibration", text);
-    refused("budget of 1.5", "--budget", 1.5, "--calibration", text);
+    unmeasured("budget of 1.5", "--budget", 1.5, "--calibration", text);
+    unmeasured("budget of -1", "--budget", -1, "--calibration", text);
+    unmeasured("budget of NaN", "--budget", "NaN", "--calibration", text);
+    unmeasured("KL divergence of 0.0", "--max-kl", 0, "--calibration", text);
+    unmeasured("text to judge by", "--max-kl", 0.1, "--calibration",
+        Files.writeString(folder.resolve("short.jsonl"), "{\"text\": \"two and two\"}\n"));
     refused("calibration text", "--budget", 4);
     refused("8 bits in every layer", "--max-kl", 1e-12, "--calibration", text);
     refused("order of columns", "--method", "rtn", "--act-order");
     assertThat(session.run("quantize", "--model", model, "--calibration", text, "--out", model)).isEqualTo(2);
     assertThat(session.err()).contains("exists");
+    assertThat(session.run("quantize", "--model", folder.resolve("absent"), "--out", folder.resolve("new/never"))).isEqualTo(2);
+    assertThat(folder.resolve("new")).doesNotExist();
     assertThat(session.run("quantize", "--help")).isZero();
     assertThat(session.out()).contains("--act-order", "Examples:");
+  }
+
+  /// Refused before the first layer was looked at.
+  private void unmeasured(String words, Object... options) {
+    refused(words, options);
+    assertThat(session.out()).doesNotContain("measuring");
   }
 
   private void refused(String words, Object... options) {

@@ -3,6 +3,7 @@ package org.llmcore.quantize;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -50,10 +51,7 @@ record Allocation(List<Choice> choices, List<Integer> bits) {
   /// @throws InvalidInput if the fewest bits are more
   static Allocation within(List<Choice> choices, double average) {
     var all = fewest(choices);
-    if (!(all.average() <= average)) {
-      throw new InvalidInput("a budget of " + average + " bits per weight",
-          "with these groups the fewest are %.3f, scales and zeros included".formatted(all.average()));
-    }
+    checkBudget(all.average(), average);
     var closed = new boolean[choices.size()];
     for (var s : steps(choices)) {
       if (closed[s.set]) continue;
@@ -63,6 +61,12 @@ record Allocation(List<Choice> choices, List<Integer> bits) {
     }
     for (var rest = all.filled(average); rest != all; rest = all.filled(average)) all = rest;
     return all;
+  }
+
+  static void checkBudget(double fewest, double average) {
+    if (fewest <= average) return;
+    throw new InvalidInput("a budget of " + average + " bits per weight", String.format(Locale.ROOT,
+        "with these groups the fewest are %.3f, scales and zeros included", fewest));
   }
 
   /// One more step off the hull that still fits, if there is one.

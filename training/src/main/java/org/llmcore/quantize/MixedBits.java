@@ -7,9 +7,12 @@ import java.util.Optional;
 import java.util.function.ToDoubleFunction;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.LlamaConfig;
+import org.llmcore.model.Decoder;
 import org.llmcore.model.DenseLinear;
 import org.llmcore.op.Device;
-import org.llmcore.tensor.Grouped;
+import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Region;
 
 /// Bits that differ from layer to layer, chosen by a size or by a quality (`Allocation` says how).
 ///
@@ -34,13 +37,39 @@ public final class MixedBits {
     void measured(int done, int of);
   }
 
+  /// Asks whether a size can be reached at all: it depends on shapes only.
+  /// @throws InvalidInput if even the fewest bits are more
+  public static void checkBudget(Source source, Settings settings, double average) {
+    int bits = widths(source.config()).getFirst();
+    var s = settings.withBits(bits);
+    long stored = 0;
+    long weights = 0;
+    // All blocks are alike.
+    for (var l : Decoder.carve(source.config().shortened(1), Region.measuring("block"), DType.F32, DType.F32, false).linears()) {
+      stored += Storage.bits(source.config(), s, l.name(), l.outputs(), l.inputs());
+      weights += (long) l.outputs() * l.inputs();
+    }
+    Allocation.checkBudget((double) stored / weights, average);
+  }
+
+  /// @throws InvalidInput if no model but the original has so little
+  public static void checkKl(double most) {
+    if (!(most > 0)) throw new InvalidInput("a KL divergence of " + most, "expected a number above 0, such as 0.05");
+  }
+
+  /// The widths whose codes fill the model's words.
+  private static List<Integer> widths(LlamaConfig config) {
+    var held = WIDTHS.stream().filter(b -> Storage.narrow(config, b).isEmpty()).toList();
+    if (held.isEmpty()) Storage.padded(config, WIDTHS.getLast()); // says why
+    return held;
+  }
+
   /// Measures a model.
   /// @throws InvalidInput without calibration text
   public static MixedBits measure(Device device, Team team, Source source, Settings settings, List<int[]> text,
       Progress progress) {
     if (text.isEmpty()) throw new InvalidInput("bits are chosen by the errors on calibration text", "give --calibration FILE");
-    var held = WIDTHS.stream().filter(b -> Storage.narrow(source.config(), b).isEmpty()).toList();
-    if (held.isEmpty()) Storage.padded(source.config(), WIDTHS.getLast()); // says why
+    var held = widths(source.config());
     var choices = new ArrayList<Allocation.Choice>();
     new BlockStream(device, source, text).run((block, layers, hessian) -> {
       var h = hessian.orElseThrow();
@@ -51,6 +80,7 @@ public final class MixedBits {
       var names = new ArrayList<String>();
       long weights = 0;
       for (var l : layers) {
+        var name = BlockStream.name(l, block);
         int n = l.outputs();
         int k = l.inputs();
         var w = Gptq.download(device, ((DenseLinear) l).w());
@@ -60,9 +90,9 @@ public final class MixedBits {
           var s = settings.withBits(held.get(i));
           var codes = prepared.map(p -> p.quantize(s).codes()).orElseGet(() -> Gptq.roundToNearest(team, s, w, n, k));
           errors[i] += all == 0 ? 0 : h.error(w, codes) / all;
-          stored[i] += (long) held.get(i) * n * k + (16L + held.get(i)) * n * Grouped.groups(k, s.size(k));
+          stored[i] += Storage.bits(source.config(), s, name, n, k);
         }
-        names.add(BlockStream.name(l, block));
+        names.add(name);
         weights += (long) n * k;
       }
       var widths = new ArrayList<Allocation.Width>();
@@ -84,7 +114,7 @@ public final class MixedBits {
   /// @param kl quantizes with these bits and measures
   /// @throws InvalidInput if 8 bits everywhere are not good enough
   public Chosen reaching(double most, ToDoubleFunction<Map<String, Integer>> kl) {
-    if (!(most > 0)) throw new InvalidInput("a KL divergence of " + most, "expected a number above 0, such as 0.05");
+    checkKl(most);
     var path = Allocation.path(choices);
     int trials = 1;
     double best = kl.applyAsDouble(path.getLast().byLayer());

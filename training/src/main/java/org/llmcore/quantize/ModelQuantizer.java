@@ -28,6 +28,7 @@ import org.llmcore.model.Linear;
 import org.llmcore.op.Device;
 import org.llmcore.quant.GroupedCodes;
 import org.llmcore.tensor.DType;
+import org.llmcore.text.ChatTemplate;
 import org.llmcore.text.Tokenizers;
 
 /// Quantizes the linear layers of all blocks of a model and writes a GPTQ checkpoint.
@@ -44,10 +45,10 @@ public final class ModelQuantizer {
   /// What became of a layer. Errors are ‖XWᵀ − XŴᵀ‖² / ‖XWᵀ‖² over the calibration text, of the weights as given; none without
   /// one.
   /// @param damp damping that the factorisation needed; 0 for round to nearest
+  /// @param stored bits in the files: codes, scales and zeros
   /// @param dead inputs that are 0 on the whole calibration text
-  public record Layer(String name, int outputs, int inputs, int bits, OptionalDouble roundToNearest, OptionalDouble error,
-      double damp, int dead,
-      double seconds) {}
+  public record Layer(String name, int outputs, int inputs, int bits, long stored, OptionalDouble roundToNearest,
+      OptionalDouble error, double damp, int dead, double seconds) {}
 
   /// Hears of every layer that is done.
   public interface Progress {
@@ -70,20 +71,22 @@ public final class ModelQuantizer {
   /// @param bits of layers by their full names, where they are not those of the settings
   public static Result quantize(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
       List<int[]> text, Path out, Progress progress) {
+    var result = new ArrayList<Result>();
+    AtomicFile.folder(out, temp -> result.add(write(device, team, source, settings, bits, text, temp, progress)));
+    return result.getFirst();
+  }
+
+  /// The same into a folder that exists, for who has more to put there before it appears.
+  public static Result write(Device device, Team team, Source source, Settings settings, Map<String, Integer> bits,
+      List<int[]> text, Path folder, Progress progress) throws IOException {
     if (text.isEmpty() && settings.method() == Settings.Method.GPTQ) {
       throw new InvalidInput("GPTQ needs calibration text", "give --calibration FILE, or use --method rtn");
     }
     Storage.padded(source.config(), settings.bits());
     for (int b : bits.values()) Storage.padded(source.config(), b);
-    var result = new ArrayList<Result>();
-    AtomicFile.folder(
-        out,
-        temp -> {
-          try (var run = new Run(device, team, source, settings, bits, temp, progress)) {
-            result.add(run.run(text));
-          }
-        });
-    return result.getFirst();
+    try (var run = new Run(device, team, source, settings, bits, folder, progress)) {
+      return run.run(text);
+    }
   }
 
   /// One model on its way.
@@ -170,6 +173,7 @@ public final class ModelQuantizer {
       Files.writeString(folder.resolve(GptqConfig.FILE), config.toPrettyString() + "\n");
       Files.writeString(folder.resolve("generation_config.json"), source.config().generationJson());
       Tokenizers.save(source.tokenizer(), folder);
+      source.template().ifPresent(t -> ChatTemplate.save(t, folder));
     }
 
     /// Layers whose bits are not those of the settings, as patterns. Engines that fuse q, k, v or gate, up look for the name of
@@ -233,7 +237,8 @@ public final class ModelQuantizer {
       store(name, codes);
       double seconds = (System.nanoTime() - start) / 1e9;
       var all = h.map(x -> x.squared(w, n));
-      var layer = new Layer(name, n, k, settings.bits(), error(h, all, w, nearest), error(h, all, w, codes), damp, dead, seconds);
+      var layer = new Layer(name, n, k, settings.bits(), Storage.bits(source.config(), settings, name, n, k),
+          error(h, all, w, nearest), error(h, all, w, codes), damp, dead, seconds);
       layers.add(layer);
       progress.layer(layers.size(), 7 * source.config().layers(), layer);
     }
@@ -246,11 +251,9 @@ public final class ModelQuantizer {
     }
 
     private void store(String name, GroupedCodes codes) {
-      int inner = source.config().intermediate();
-      int wide = Storage.padded(source.config(), settings.bits()).intermediate();
-      boolean up = name.endsWith("gate_proj") || name.endsWith("up_proj");
-      var c = Storage.lifted(Storage.padded(codes, up ? wide : codes.outputs(), name.endsWith("down_proj") && inner != wide ? wide
-          : codes.inputs()));
+      var config = source.config();
+      var c = Storage.lifted(Storage.padded(codes, Storage.outputs(config, name, codes.outputs()),
+          Storage.inputs(config, name, codes.inputs())));
       add(GptqFiles.write(name, c));
       var z = new byte[c.zeros().length];
       for (int i = 0; i < z.length; i++) z[i] = (byte) c.zeros()[i];

@@ -93,14 +93,8 @@ public record Receipt(String model, Settings settings, long tokens, List<ModelQu
 
   /// Stored bits per weight of the quantized layers, scales and zeros included.
   double bitsPerWeight() {
-    double stored = 0;
-    double weights = 0;
-    for (var l : layers) {
-      double all = (double) l.outputs() * l.inputs();
-      stored += all * l.bits() + (16.0 + l.bits()) * l.outputs() * Math.ceilDiv(l.inputs(), settings.size(l.inputs()));
-      weights += all;
-    }
-    return stored / weights;
+    long weights = layers.stream().mapToLong(l -> (long) l.outputs() * l.inputs()).sum();
+    return (double) layers.stream().mapToLong(ModelQuantizer.Layer::stored).sum() / weights;
   }
 
   private boolean mixed() {

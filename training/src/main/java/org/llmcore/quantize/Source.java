@@ -10,7 +10,10 @@ import org.llmcore.checkpoint.GptqConfig;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
+import org.llmcore.gguf.Gguf;
+import org.llmcore.gguf.LlamaGguf;
 import org.llmcore.model.LanguageModel;
+import org.llmcore.text.ChatTemplate;
 import org.llmcore.text.Tokenizer;
 
 /// A model whose weights are read one by one: the whole of it need not fit into memory.
@@ -22,33 +25,48 @@ public final class Source implements AutoCloseable {
 
   private final LlamaConfig config;
   private final Tokenizer tokenizer;
+  private final Optional<String> template;
   private final Weights weights;
-  private final Optional<ModelFiles> files;
+  private final Runnable closing;
 
-  private Source(LlamaConfig config, Tokenizer tokenizer, Weights weights, Optional<ModelFiles> files) {
+  private Source(LlamaConfig config, Tokenizer tokenizer, Optional<String> template, Weights weights, Runnable closing) {
     this.config = config;
     this.tokenizer = tokenizer;
+    this.template = template;
     this.weights = weights;
-    this.files = files;
+    this.closing = closing;
   }
 
-  /// Opens a Hugging Face folder or a llama2.c checkpoint.
+  /// Opens a Hugging Face folder, a GGUF file, whose weights in few bits are what they are worth, or a llama2.c checkpoint.
   /// @param tokenizer where the tokenizer is, if not in the folder
   public static Source open(Path path, Optional<Path> tokenizer) {
     ModelFiles.refusePickle(path);
+    if (Gguf.is(path)) return gguf(path, tokenizer);
     if (Files.isRegularFile(path)) {
       var file = Llama2c.read(path);
       var words = LanguageModel.words(path, tokenizer, file.config());
-      return new Source(file.config(), words, (name, _) -> file.tensors().get(name), Optional.empty());
+      return new Source(file.config(), words, Optional.empty(), (name, _) -> file.tensors().get(name), () -> {});
     }
     if (!Files.isDirectory(path))
-        throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder or a llama2.c .bin file");
-    var config = LlamaConfig.read(path.resolve("config.json"));
+        throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder, a GGUF file or a llama2.c .bin file");
     if (GptqConfig.find(path).isPresent())
         throw new InvalidInput(path + " is quantized already", "give the model as it was before quantization");
+    var config = LlamaConfig.read(path.resolve("config.json"));
     var words = LanguageModel.words(path, tokenizer, config);
     var files = ModelFiles.open(path);
-    return new Source(config, words, (name, shape) -> tensor(files, name, shape), Optional.of(files));
+    return new Source(config, words, ChatTemplate.beside(path), (name, shape) -> tensor(files, name, shape), files::close);
+  }
+
+  private static Source gguf(Path path, Optional<Path> tokenizer) {
+    var open = Gguf.open(path);
+    try {
+      var file = LlamaGguf.of(open);
+      var words = tokenizer.isPresent() ? LanguageModel.words(path, tokenizer, file.config()) : file.tokenizer();
+      return new Source(file.config(), words, file.template(), file::floats, file::close);
+    } catch (RuntimeException e) {
+      open.close();
+      throw e;
+    }
   }
 
   private static float[] tensor(ModelFiles files, String name, int[] shape) {
@@ -70,6 +88,11 @@ public final class Source implements AutoCloseable {
     return tokenizer;
   }
 
+  /// The chat template, in Jinja.
+  Optional<String> template() {
+    return template;
+  }
+
   /// A tensor of that shape as f32.
   /// @throws InvalidInput if there is none
   float[] weights(String name, int... shape) {
@@ -78,6 +101,6 @@ public final class Source implements AutoCloseable {
 
   @Override
   public void close() {
-    files.ifPresent(ModelFiles::close);
+    closing.run();
   }
 }

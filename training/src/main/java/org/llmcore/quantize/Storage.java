@@ -7,6 +7,7 @@ import java.util.stream.IntStream;
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.quant.GroupedCodes;
+import org.llmcore.tensor.Grouped;
 
 /// Brings codes into a form that GPTQ files can hold without changing what they are worth.
 final class Storage {
@@ -23,7 +24,28 @@ final class Storage {
           + "-bit codes fill no whole 32-bit words",
           "GPTQ files cannot hold it; multiples of 32 always fit");
     });
-    return c.widened((c.intermediate() + WHOLE - 1) / WHOLE * WHOLE);
+    return c.widened(wide(c));
+  }
+
+  private static int wide(LlamaConfig c) {
+    return (c.intermediate() + WHOLE - 1) / WHOLE * WHOLE;
+  }
+
+  /// Outputs of a layer as files hold it.
+  static int outputs(LlamaConfig c, String name, int outputs) {
+    return name.endsWith("gate_proj") || name.endsWith("up_proj") ? wide(c) : outputs;
+  }
+
+  /// Inputs of a layer as files hold it.
+  static int inputs(LlamaConfig c, String name, int inputs) {
+    return name.endsWith("down_proj") ? wide(c) : inputs;
+  }
+
+  /// Bits that a layer takes in files: codes, scales and zeros.
+  static long bits(LlamaConfig c, Settings s, String name, int outputs, int inputs) {
+    long n = outputs(c, name, outputs);
+    int groups = Grouped.groups(inputs, s.size(inputs)); // as many of the wider layer
+    return s.bits() * n * inputs(c, name, inputs) + (16L + s.bits()) * n * groups;
   }
 
   /// A width of the model that codes of so many bits do not fill, if there is one.

@@ -7,12 +7,14 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.stream.IntStream;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.GptqConfig.Version;
+import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.TooLong;
 import org.llmcore.generate.Generator;
@@ -155,6 +157,31 @@ class QuantizedModelTest {
           assertThat(found.orElse(config.bits())).as(name).isEqualTo(b);
         }
       });
+    }
+  }
+
+  /// The MLP's width of 172 is stored as 192: what a budget counts is what the files hold.
+  @Test
+  void bitsPerWeightAreThoseOfTheFiles() {
+    assumeThat(Files.exists(STORIES)).as("no data/stories260k: set llm.data").isTrue();
+    var words = Optional.of(STORIES.resolve("tok512.model"));
+    var text = List.of(IntStream.range(1, 200).toArray(), IntStream.range(200, 400).toArray());
+    try (var source = Source.open(STORIES.resolve("hf"), words)) {
+      var s = Settings.gptq(4, 32);
+      var chosen = MixedBits.measure(DEVICE, TEAM, source, s, text, (_, _) -> {}).within(4.1);
+      var result = ModelQuantizer.quantize(DEVICE, TEAM, source, s, chosen.bits(), text, folder.resolve("mixed"), SILENT);
+      long stored = 0;
+      try (var files = ModelFiles.open(folder.resolve("mixed"))) {
+        for (var e : files.entries().values()) {
+          if (e.name().matches(".*\\.(qweight|qzeros|scales)")) stored += 8 * e.data().byteSize();
+        }
+      }
+      double average = (double) stored / result.layers().stream().mapToLong(l -> (long) l.outputs() * l.inputs()).sum();
+      var receipt = new Receipt("m", s, 0, result.layers(), Optional.empty(), Optional.empty(), 0, 0, 0, List.of());
+      assertThat(receipt.bitsPerWeight()).isEqualTo(average).isEqualTo(chosen.average()).isBetween(4.0, 4.1);
+      // Whatever the budget, what is refused before measuring is what would be refused after it.
+      assertThatThrownBy(() -> MixedBits.checkBudget(source, s, 2.77)).isInstanceOf(InvalidInput.class).hasMessageContaining("2.780");
+      MixedBits.checkBudget(source, s, 2.78);
     }
   }
 
