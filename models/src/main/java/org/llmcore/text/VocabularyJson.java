@@ -135,12 +135,21 @@ final class VocabularyJson {
     return scores;
   }
 
+  /// Whether words can be cut as llama.cpp does under that name.
+  static boolean knows(Optional<String> cut) {
+    return CUTS.containsKey(own(cut));
+  }
+
+  private static String own(Optional<String> cut) {
+    var asked = cut.orElse("default");
+    return SAME.getOrDefault(asked, asked);
+  }
+
   /// @throws InvalidInput if words are cut in a way that is not known
   static byte[] write(String name, Vocabulary v) {
-    var asked = v.cut().orElse("default");
-    var cut = SAME.getOrDefault(asked, asked);
+    var cut = own(v.cut());
     if (!CUTS.containsKey(cut)) {
-      throw new InvalidInput(name + " cuts words by '" + asked + "', which is not supported",
+      throw new InvalidInput(name + " cuts words by '" + InvalidInput.brief(cut) + "', which is not supported",
           "supported are " + CUTS.keySet() + "; give the model's tokenizer.json with --tokenizer");
     }
     var json = JSON.objectNode().put("version", "1.0");
