@@ -179,7 +179,7 @@ record Inspection(
         if (found instanceof Wordless w) notes.add(w.missing() + "; " + w.hint());
         else words = Optional.of(found);
       } catch (InvalidInput e) {
-        notes.add(e.getMessage());
+        notes.add(e.getMessage().replace("\n  ---> ", "; "));
       }
       return new Inspection("GGUF", size(file), facts, config, tensors, words, notes);
     }
@@ -199,9 +199,10 @@ record Inspection(
   }
 
   private static Inspection huggingFace(Path folder, Optional<Path> tokenizer) {
-    var config = LlamaConfig.read(folder.resolve("config.json"));
+    var stated = LlamaConfig.read(folder.resolve("config.json"));
     var notes = new ArrayList<String>();
     try (var files = ModelFiles.open(folder)) {
+      var config = stated.fitting(files.entries());
       var tensors = stored(files.entries().values());
       compare(config, tensors, notes);
       return new Inspection("Hugging Face folder", size(folder), Map.of(), Optional.of(config), tensors,

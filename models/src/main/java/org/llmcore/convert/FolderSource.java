@@ -58,7 +58,7 @@ final class FolderSource implements Source {
     var words = LanguageModel.words(folder, tokenizer, config);
     var files = ModelFiles.open(folder);
     try {
-      return new FolderSource(folder, tokenizer.isEmpty(), config, words, files);
+      return new FolderSource(folder, tokenizer.isEmpty(), config.fitting(files.entries()), words, files);
     } catch (RuntimeException e) {
       files.close();
       throw e;
