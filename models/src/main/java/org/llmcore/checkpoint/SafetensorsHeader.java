@@ -98,7 +98,7 @@ final class SafetensorsHeader {
         case "dtype" -> dtype = p.currentToken().isScalarValue() ? p.getText() : "";
         case "shape" -> shape = numbers(tensor + " has dimension ", Integer.MAX_VALUE);
         case "data_offsets" -> place = numbers(tensor + " has the offset ", Long.MAX_VALUE);
-        default -> skip(tensor);
+        default -> skip(tensor + " has a field '" + JsonFile.brief(field));
       }
     }
     if (shape == null) throw new Wrong(tensor + " has no shape");
@@ -114,15 +114,15 @@ final class SafetensorsHeader {
       boolean fits = p.currentToken() == JsonToken.VALUE_NUMBER_INT && p.getNumberType() != JsonParser.NumberType.BIG_INTEGER;
       if (!fits || p.getLongValue() < 0 || p.getLongValue() > most) throw new Wrong(what + JsonFile.brief(p.getText()));
       out.add(p.getLongValue());
-      if (out.size() > DIMENSIONS) throw new Wrong(what + "s without end");
+      if (out.size() > DIMENSIONS) throw new Wrong(what + p.getText() + " as number " + out.size() + ", expected at most " + DIMENSIONS);
     }
     return out;
   }
 
-  private void skip(String tensor) throws IOException {
+  private void skip(String what) throws IOException {
     int depth = 0;
     for (int tokens = 0; ; tokens++) {
-      if (tokens == STRANGE) throw new Wrong(tensor + " has a field '" + JsonFile.brief(p.currentName()) + "' without end");
+      if (tokens == STRANGE) throw new Wrong(what + "' without end");
       depth += p.currentToken().isStructStart() ? 1 : p.currentToken().isStructEnd() ? -1 : 0;
       if (depth == 0) return;
       if (p.nextToken() == null) throw new IOException("not JSON, it ends in the middle");

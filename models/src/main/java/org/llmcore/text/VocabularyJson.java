@@ -163,7 +163,7 @@ final class VocabularyJson {
             .put("rstrip", false)
             .put("normalized", false).put("special", type == Type.CONTROL.number());
       } else if (vocab.has(v.texts().get(id))) {
-        throw new InvalidInput(name + " defines the piece '" + v.texts().get(id) + "' twice, the second time as id " + id);
+        throw new InvalidInput(name + " defines the piece '" + InvalidInput.brief(v.texts().get(id)) + "' twice, the second time as id " + id);
       } else {
         vocab.put(v.texts().get(id), id);
       }

@@ -113,6 +113,9 @@ class GgufTokenizerTest {
     refused(keys, "tokenizer.ggml.tokens", List.of(), "512 values for 0 tokens");
     assertThatThrownBy(() -> through(keys, 511)).isInstanceOf(InvalidInput.class).hasMessageContaining("512 values, expected at most 511");
     refused(keys, "tokenizer.ggml.model", "gpt2", "merges");
+    var wild = new java.util.ArrayList<>(IntStream.range(0, 512).mapToObj(t::piece).toList());
+    for (int id : new int[] {300, 301}) wild.set(id, "\u001b[2J" + "x".repeat(50_000));
+    refused(keys, "tokenizer.ggml.tokens", wild, "x…' twice, the second time as id 301");
     refused(keys, "tokenizer.ggml.pre", 3, "expected a text");
   }
 
