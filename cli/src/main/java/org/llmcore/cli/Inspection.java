@@ -36,6 +36,7 @@ import org.llmcore.peft.PeftAdapter;
 import org.llmcore.tensor.Region;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
+import org.llmcore.text.Wordless;
 import org.llmcore.train.Checkpoint;
 import org.llmcore.train.Recipe;
 import org.llmcore.train.RecipeFile;
@@ -169,9 +170,14 @@ record Inspection(
     try (var f = Gguf.open(file)) {
       var facts = new LinkedHashMap<String, Object>();
       facts.put("GGUF version", f.version());
-      f.keys().forEach((key, v) -> facts.put(key, v instanceof Gguf.Values list ? list.count() + " values" : v));
-      var tensors = f.entries().values().stream()
-          .map(e -> new Stored(e.name(), e.type().name(), Arrays.stream(e.shape()).boxed().toList(), e.data().byteSize())).toList();
+      f.keys().forEach((key, v) -> facts.put(key, switch (v) {
+        case Gguf.Values list -> list.count() + " values";
+        case Gguf.Text text -> text.utf8().byteSize() + " bytes of text";
+        default -> v;
+      }));
+      var tensors = Stream.concat(
+          f.entries().values().stream().map(e -> new Stored(e.name(), e.type().name(), Arrays.stream(e.shape()).boxed().toList(), e.data().byteSize())),
+          f.foreign().stream().map(e -> new Stored(e.name(), e.type(), Arrays.stream(e.shape()).boxed().toList(), e.bytes()))).toList();
       var notes = new ArrayList<String>();
       Optional<LlamaConfig> config = Optional.empty();
       Optional<Tokenizer> words = Optional.empty();
@@ -179,9 +185,11 @@ record Inspection(
         var llama = LlamaGguf.of(f);
         notes.addAll(llama.notes());
         config = Optional.of(llama.config());
-        words = Optional.of(tokenizer.map(t -> Tokenizers.open(t, OptionalInt.empty())).orElseGet(llama::tokenizer));
+        var found = tokenizer.map(t -> Tokenizers.open(t, OptionalInt.empty())).orElseGet(llama::tokenizer);
+        if (found instanceof Wordless w) notes.add(w.missing() + "; " + w.hint());
+        else words = Optional.of(found);
       } catch (InvalidInput e) {
-        notes.add(e.getMessage());
+        notes.add(e.getMessage().replace("\n  ---> ", "; "));
       }
       return new Inspection("GGUF", size(file), facts, config, tensors, words, notes);
     }
@@ -201,9 +209,10 @@ record Inspection(
   }
 
   private static Inspection huggingFace(Path folder, Optional<Path> tokenizer) {
-    var config = LlamaConfig.read(folder.resolve("config.json"));
+    var stated = LlamaConfig.read(folder.resolve("config.json"));
     var notes = new ArrayList<String>();
     try (var files = ModelFiles.open(folder)) {
+      var config = stated.fitting(files.entries());
       var tensors = stored(files.entries().values());
       var facts = new LinkedHashMap<String, Object>();
       var forms = new LinkedHashMap<Precision, Form>();

@@ -1,8 +1,10 @@
 package org.llmcore.cli;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.stream.StreamSupport;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -12,6 +14,9 @@ import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.flags.Flags;
+import org.llmcore.gguf.GgufType;
+import org.llmcore.gguf.GgufWriter;
+import org.llmcore.gguf.LlamaKeys;
 import org.llmcore.model.Precision;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -47,6 +52,30 @@ class InspectTest {
     all.addAll(java.util.List.of(arguments));
     assertThat(session.run(all.toArray())).as(session.err()).isZero();
     return session.object();
+  }
+
+  @Test
+  void aGgufFileIsListedAlsoWhereItsTypesAndTokenizerAreNotKnown() throws IOException {
+    var file = folder.resolve("x.gguf");
+    var config = LlamaConfig.read(model.resolve("config.json"));
+    var keys = LlamaKeys.of(config, "x", GgufType.F32);
+    keys.put("tokenizer.ggml.model", "bert");
+    keys.put("notes", "n".repeat(70_000));
+    var shape = new int[] {config.vocabulary(), config.hidden()};
+    GgufWriter.write(file, keys, List.of(new GgufWriter.Promise("token_embd.weight", GgufType.F32, shape)), (t, out) -> out.bytes(new byte[(int) t.bytes()]));
+    var o = inspect(file);
+    assertThat(o.at("/notes").toString()).contains("kind 'bert'", "give token ids").doesNotContain("--->");
+    assertThat(o.at("/tokenizer").isMissingNode()).isTrue();
+    assertThat(o.at("/facts/notes").asText()).isEqualTo("70000 bytes of text");
+    assertThat(o.at("/architecture/vocabulary").asInt()).isEqualTo(config.vocabulary());
+    var bytes = Files.readAllBytes(file);
+    var name = "token_embd.weight".getBytes(StandardCharsets.UTF_8);
+    int at = new String(bytes, StandardCharsets.ISO_8859_1).indexOf("token_embd.weight") + name.length + 4 + 2 * 8;
+    bytes[at] = 26; // I32 takes as many bytes as F32
+    Files.write(file, bytes);
+    o = inspect(file);
+    assertThat(o.at("/tensors/0/dtype").asText()).isEqualTo("I32");
+    assertThat(o.at("/notes").toString()).contains("token_embd.weight is stored as I32");
   }
 
   @Test

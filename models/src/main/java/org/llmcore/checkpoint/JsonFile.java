@@ -22,7 +22,7 @@ import org.llmcore.InvalidInput;
 ///
 /// A key that is absent or null has no value.
 record JsonFile(JsonNode object) {
-  private static final long LIMIT = 100_000_000;
+  private static final long LIMIT = 16_000_000;
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
@@ -40,6 +40,8 @@ record JsonFile(JsonNode object) {
       content = new JsonFile(parse(Files.readAllBytes(file)));
     } catch (IOException e) {
       throw new InvalidInput("cannot read " + file + ": " + reason(e), hint, e);
+    } catch (OutOfMemoryError e) {
+      throw InvalidInput.tooLarge(file, e);
     }
     try {
       return reader.apply(content);
@@ -58,7 +60,7 @@ record JsonFile(JsonNode object) {
   /// Why bytes are no JSON object, in words without the parser's position marks.
   static String reason(IOException e) {
     return switch (e) {
-      case JsonProcessingException j -> "not JSON, " + j.getOriginalMessage();
+      case JsonProcessingException j -> "not JSON, " + InvalidInput.brief(j.getOriginalMessage());
       case CharacterCodingException _ -> "not UTF-8";
       default -> String.valueOf(e.getMessage());
     };
@@ -118,9 +120,8 @@ record JsonFile(JsonNode object) {
         "expected " + expected + "; nothing is assumed for it");
   }
 
-  /// A value as it stands in the file, cut to the length of a message.
+  /// A value as it stands in the file, as a message can carry it.
   static String brief(Object value) {
-    var text = value.toString();
-    return text.length() <= 100 ? text : text.substring(0, 100) + "…";
+    return InvalidInput.brief(value);
   }
 }

@@ -3,8 +3,11 @@ package org.llmcore.checkpoint;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
@@ -71,7 +74,8 @@ public record LlamaConfig(
 
   private static LlamaConfig of(JsonFile c) {
     refuse("model_type", c.text("model_type", ""), "llama");
-    refuse("hidden_act", c.text("hidden_act", "silu"), "silu");
+    var act = c.text("hidden_act", "silu");
+    if (!act.equals("swish")) refuse("hidden_act", act, "silu"); // two names of one function
     for (var key : List.of("attention_bias", "mlp_bias")) {
       if (c.flag(key, false)) throw new InvalidInput(key + " is true", "linear layers with bias are not supported");
     }
@@ -104,14 +108,25 @@ public record LlamaConfig(
   /// `rope_theta` is older than the key, when 10000 was the only value.
   private static double theta(JsonFile c) {
     var outer = c.number("rope_theta", 10000);
-    return c.has("rope_parameters") ? c.in("rope_parameters").number("rope_theta", outer) : outer;
+    double theta = rope(c).map(r -> r.number("rope_theta", outer)).orElse(outer);
+    double other = c.has("rope_parameters") ? c.in("rope_parameters").number("rope_theta", theta) : theta;
+    if (other == theta) return theta;
+    throw new InvalidInput("rope_theta is " + other + " in rope_parameters and " + theta + " beside it", "leave one of them out");
+  }
+
+  /// Where both are there, transformers obeys `rope_scaling`, unless it is empty.
+  private static Optional<JsonFile> rope(JsonFile c) {
+    if (c.has("rope_scaling") && !c.in("rope_scaling").object().isEmpty()) return Optional.of(c.in("rope_scaling"));
+    return c.has("rope_parameters") ? Optional.of(c.in("rope_parameters")) : Optional.empty();
   }
 
   private static double scale(JsonFile c) {
-    var key = c.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-    if (!c.has(key)) return 1;
-    var r = c.in(key);
-    var type = r.text(r.has("rope_type") ? "rope_type" : "type", r.has("factor") ? "" : "default");
+    var rope = rope(c);
+    if (rope.isEmpty()) return 1;
+    var r = rope.get();
+    boolean named = r.has("rope_type") || r.has("type");
+    if (!named && r.has("factor")) throw new InvalidInput("rope_scaling has a factor and no rope_type", "say which: 'linear', or 'default' for none");
+    var type = r.text(r.has("rope_type") ? "rope_type" : "type", "default");
     return switch (type) {
       case "default" -> 1;
       case "linear" -> r.number("factor");
@@ -210,6 +225,16 @@ public record LlamaConfig(
     return new LlamaConfig(
         vocabulary, hidden, intermediate, layers, heads, kvHeads, headDim, contextLength, rmsEps, ropeTheta, ropeScale, tiedHead,
         bos, eos, pad, dtype);
+  }
+
+  /// The same model as these tensors make it: transformers uses a vocabulary projection of the files that is not the embedding,
+  /// also where `tie_word_embeddings` says that they are one.
+  public LlamaConfig fitting(Map<String, Safetensors.Entry> tensors) {
+    var head = tensors.get("lm_head.weight");
+    var embedding = tensors.get("model.embed_tokens.weight");
+    if (!tiedHead || head == null || embedding == null || !Arrays.equals(head.shape(), embedding.shape())) return this;
+    boolean same = head.dtype().equals(embedding.dtype()) && head.data().mismatch(embedding.data()) == -1;
+    return same ? this : untied();
   }
 
   /// The same model with a vocabulary projection of its own.

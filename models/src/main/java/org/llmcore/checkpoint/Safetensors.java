@@ -20,8 +20,6 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
-import com.fasterxml.jackson.databind.JsonNode;
-
 import org.llmcore.InvalidInput;
 import org.llmcore.tensor.Bf16;
 import org.llmcore.tensor.DType;
@@ -30,11 +28,11 @@ import org.llmcore.tensor.DType;
 ///
 ///     u64 little-endian header length · JSON header, `{` first, spaces allowed behind · data, row-major, little-endian
 ///
-/// Refused: headers over 100,000,000 bytes or longer than the file, unknown dtypes, shapes that do not match their extent,
+/// Refused: headers over 100,000,000 bytes (`SafetensorsHeader` has limits of its own) or longer than the file, unknown dtypes, shapes that do not match their extent,
 /// holes, overlaps and bytes that belong to nobody (format: huggingface/safetensors, README).
 public final class Safetensors implements AutoCloseable {
   private static final long HEADER_LIMIT = 100_000_000;
-  private static final String METADATA = "__metadata__";
+  static final String METADATA = "__metadata__";
 
   /// Dtypes with their bits, in the order of the reference library, by which it lays out files.
   private enum Stored {
@@ -185,14 +183,16 @@ public final class Safetensors implements AutoCloseable {
       if (length > size - 8) {
         throw refused(path, "its header claims " + length + " bytes, the file has " + (size - 8) + " after the length");
       }
-      var header = all.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE);
-      if (header[0] != '{') throw refused(path, "its header does not start with '{'");
+      if (all.get(ValueLayout.JAVA_BYTE, 8) != '{') throw refused(path, "its header does not start with '{'");
       var metadata = new LinkedHashMap<String, String>();
-      var entries = parse(path, header, all.asSlice(8 + length), metadata);
+      var entries = entries(path, all.asSlice(8, length), all.asSlice(8 + length), metadata);
       return new Safetensors(path, arena, entries, metadata);
     } catch (IOException e) {
       arena.close();
       throw new InvalidInput("cannot read " + path + ": " + e.getMessage(), "check that it is a readable file", e);
+    } catch (OutOfMemoryError e) {
+      arena.close();
+      throw InvalidInput.tooLarge(path, e);
     } catch (RuntimeException e) {
       arena.close();
       throw e;
@@ -204,18 +204,15 @@ public final class Safetensors implements AutoCloseable {
         "download or convert it again; nothing was read from it");
   }
 
-  private static Map<String, Entry> parse(Path path, byte[] header, MemorySegment data, Map<String, String> metadata) {
-    JsonNode root;
-    try {
-      root = JsonFile.parse(header);
-    } catch (IOException e) {
-      throw refused(path, "its header is " + JsonFile.reason(e));
-    }
+  private static Map<String, Entry> entries(Path path, MemorySegment header, MemorySegment data, Map<String, String> metadata) {
     var entries = new LinkedHashMap<String, Entry>();
     var extents = new ArrayList<Extent>();
-    for (var e : root.properties()) {
-      if (e.getKey().equals(METADATA)) metadata(path, e.getValue(), metadata);
-      else entries.put(e.getKey(), entry(path, e.getKey(), e.getValue(), data, extents));
+    try {
+      SafetensorsHeader.read(header, metadata, t -> entries.put(t.name(), entry(path, t, data, extents)));
+    } catch (IOException e) {
+      throw refused(path, "its header is " + JsonFile.reason(e));
+    } catch (SafetensorsHeader.Wrong e) {
+      throw refused(path, e.getMessage());
     }
     extents.sort(Comparator.comparingLong(Extent::from).thenComparingLong(Extent::to));
     long end = 0;
@@ -233,52 +230,25 @@ public final class Safetensors implements AutoCloseable {
   /// Where a tensor lies in the data.
   private record Extent(long from, long to) {}
 
-  private static void metadata(Path path, JsonNode node, Map<String, String> metadata) {
-    if (!node.isObject() && !node.isNull()) throw refused(path, "its metadata is no object");
-    for (var m : node.properties()) {
-      if (!m.getValue().isTextual()) throw refused(path, "metadata " + JsonFile.brief(m.getKey()) + " is not a string");
-      metadata.put(m.getKey(), m.getValue().textValue());
+  private static Entry entry(Path path, SafetensorsHeader.Tensor t, MemorySegment data, List<Extent> extents) {
+    var tensor = "tensor " + JsonFile.brief(t.name());
+    var stored = Stored.BY_NAME.get(t.dtype());
+    if (stored == null) throw refused(path, tensor + " has dtype '" + JsonFile.brief(t.dtype()) + "'");
+    if (t.from() < 0 || t.to() < t.from() || t.to() > data.byteSize()) {
+      throw refused(path, tensor + " lies at " + t.from() + " to " + t.to() + " of " + data.byteSize() + " bytes of data");
     }
-  }
-
-  private static Entry entry(Path path, String name, JsonNode node, MemorySegment data, List<Extent> extents) {
-    var tensor = "tensor " + JsonFile.brief(name);
-    var dtype = node.path("dtype").asText("");
-    var stored = Stored.BY_NAME.get(dtype);
-    if (stored == null) throw refused(path, tensor + " has dtype '" + JsonFile.brief(dtype) + "'");
-    if (!node.path("shape").isArray()) throw refused(path, tensor + " has no shape");
-    var shape = new int[node.path("shape").size()];
-    for (int i = 0; i < shape.length; i++) {
-      var d = node.path("shape").get(i);
-      if (!d.isIntegralNumber() || !d.canConvertToInt() || d.intValue() < 0) {
-        throw refused(path, tensor + " has dimension " + JsonFile.brief(d));
-      }
-      shape[i] = d.intValue();
-    }
-    var offsets = node.path("data_offsets");
-    if (!offsets.isArray() || offsets.size() != 2 || !offset(offsets.get(0)) || !offset(offsets.get(1))) {
-      throw refused(path, tensor + " has no data_offsets");
-    }
-    long from = offsets.get(0).longValue();
-    long to = offsets.get(1).longValue();
-    if (from < 0 || to < from || to > data.byteSize()) {
-      throw refused(path, tensor + " lies at " + from + " to " + to + " of " + data.byteSize() + " bytes of data");
-    }
+    var shape = JsonFile.brief(Arrays.toString(t.shape()));
     long bytes;
     try {
-      bytes = stored.bytes(shape);
+      bytes = stored.bytes(t.shape());
     } catch (ArithmeticException e) {
-      throw refused(path, tensor + " has an absurd shape " + JsonFile.brief(node.path("shape")));
+      throw refused(path, tensor + " has an absurd shape " + shape);
     }
-    if (bytes != to - from) {
-      throw refused(path, tensor + " of " + dtype + " " + JsonFile.brief(node.path("shape")) + " has " + (to - from) + " bytes");
+    if (bytes != t.to() - t.from()) {
+      throw refused(path, tensor + " of " + t.dtype() + " " + shape + " has " + (t.to() - t.from()) + " bytes");
     }
-    extents.add(new Extent(from, to));
-    return new Entry(name, dtype, shape, data.asSlice(from, to - from));
-  }
-
-  private static boolean offset(JsonNode node) {
-    return node.isIntegralNumber() && node.canConvertToLong();
+    extents.add(new Extent(t.from(), t.to()));
+    return new Entry(t.name(), t.dtype(), t.shape(), data.asSlice(t.from(), bytes));
   }
 
   /// Tensors by name, in the file's order.

@@ -15,6 +15,7 @@ import org.llmcore.model.Decoder;
 import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 import org.llmcore.tensor.DType;
+import org.llmcore.text.Wordless;
 
 /// A model from one format into another, streamed tensor by tensor, checked before it appears under its name.
 ///
@@ -80,6 +81,7 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
     if (Files.exists(to)) throw new InvalidInput(to + " exists", "choose another name; nothing is overwritten");
     try (var source = source(device)) {
       if (format == Format.LLAMA2C) Targets.checkLlama2c(source);
+      if (check.text.isPresent()) ids(source); // a text that cannot be encoded is refused before anything is written
       var plan = Plan.of(source, format, dtype);
       room(plan.bytes());
       return new Running(device, source, plan, listener).run();
@@ -160,31 +162,40 @@ public record Conversion(Path from, Path to, Format format, Optional<GgufType> d
           Targets.gguf(temp, name(), source, plan, written);
           check(temp, Optional.empty());
         });
-        case LLAMA2C -> words = Optional.of(llama2c(written));
+        case LLAMA2C -> words = llama2c(written);
       }
       var notes = new ArrayList<>(source.notes());
       notes.addAll(plan.notes());
+      if (source.tokenizer() instanceof Wordless w) notes.add(w.missing() + "; none was written");
       if (format == Format.GGUF) notes.addAll(LlamaKeys.lost(source.config()));
       var merge = source instanceof MergedSource m ? Optional.of(distance(m)) : Optional.<Double>empty();
       return new Report(source.describe(), plan.describe(), plan.types().size(), bytes, plan.lossless(), lost, logits, merge,
           words, notes);
     }
 
-    private Path llama2c(Writing.Listener written) {
+    private Optional<Path> llama2c(Writing.Listener written) {
+      if (source.tokenizer() instanceof Wordless) {
+        checkpoint(written, Optional.empty());
+        return Optional.empty();
+      }
       var words = to.resolveSibling(to.getFileName().toString().replaceFirst("\\.bin$", "") + "-tokenizer.bin");
       if (Files.exists(words)) throw new InvalidInput(words + " exists", "choose another name; nothing is overwritten");
       boolean done = false;
       try {
         AtomicFile.write(words, temp -> Files.write(temp, Targets.llama2cWords(source)));
-        AtomicFile.write(to, temp -> {
-          Targets.llama2c(temp, source, plan, written);
-          check(temp, Optional.of(words));
-        });
+        checkpoint(written, Optional.of(words));
         done = true;
       } finally {
         if (!done) forget(words);
       }
-      return words;
+      return Optional.of(words);
+    }
+
+    private void checkpoint(Writing.Listener written, Optional<Path> words) {
+      AtomicFile.write(to, temp -> {
+        Targets.llama2c(temp, source, plan, written);
+        check(temp, words);
+      });
     }
 
     private void forget(Path file) {

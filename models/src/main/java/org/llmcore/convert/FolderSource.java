@@ -10,7 +10,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.GptqConfig;
@@ -18,11 +17,11 @@ import org.llmcore.checkpoint.GptqFiles;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.ModelFiles;
 import org.llmcore.gguf.GgufType;
+import org.llmcore.model.LanguageModel;
 import org.llmcore.quant.GroupedCodes;
 import org.llmcore.tensor.DType;
 import org.llmcore.text.ChatTemplate;
 import org.llmcore.text.Tokenizer;
-import org.llmcore.text.Tokenizers;
 
 /// A Hugging Face folder, dense or GPTQ's.
 ///
@@ -56,10 +55,10 @@ final class FolderSource implements Source {
 
   static FolderSource open(Path folder, Optional<Path> tokenizer) {
     var config = LlamaConfig.read(folder.resolve("config.json"));
-    var words = Tokenizers.open(tokenizer.orElse(folder), OptionalInt.of(config.vocabulary()));
+    var words = LanguageModel.words(folder, tokenizer, config);
     var files = ModelFiles.open(folder);
     try {
-      return new FolderSource(folder, tokenizer.isEmpty(), config, words, files);
+      return new FolderSource(folder, tokenizer.isEmpty(), config.fitting(files.entries()), words, files);
     } catch (RuntimeException e) {
       files.close();
       throw e;

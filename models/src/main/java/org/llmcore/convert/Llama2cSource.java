@@ -10,24 +10,21 @@ import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.Llama2c;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.gguf.GgufType;
 import org.llmcore.gguf.LlamaNames;
+import org.llmcore.model.LanguageModel;
 import org.llmcore.text.Tokenizer;
-import org.llmcore.text.Tokenizers;
 
 /// A llama2.c checkpoint, memory-mapped.
 record Llama2cSource(LlamaConfig config, Tokenizer tokenizer, Arena arena, MemorySegment data, Map<String, Long> places)
     implements Source {
   static Llama2cSource open(Path path, Optional<Path> tokenizer) {
     var config = Llama2c.configuration(path); // checked against the file's length
-    var place = tokenizer.orElseThrow(() -> new InvalidInput(path + " carries no tokenizer",
-        "name one: --tokenizer tokenizer.bin or tokenizer.model"));
-    var words = Tokenizers.open(place, OptionalInt.of(config.vocabulary()));
+    var words = LanguageModel.words(path, tokenizer, config);
     var arena = Arena.ofShared();
     try (var channel = FileChannel.open(path, StandardOpenOption.READ)) {
       return new Llama2cSource(config, words, arena, channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena),

@@ -24,6 +24,7 @@ import org.llmcore.text.ChatTemplate;
 import org.llmcore.text.Llama2cTokenizer;
 import org.llmcore.text.Tokenizers;
 import org.llmcore.text.Vocabulary;
+import org.llmcore.text.Wordless;
 
 /// The three formats, written at a temporary place.
 final class Targets {
@@ -113,7 +114,8 @@ final class Targets {
         : c.ropeScale() != 1 ? "rope scaling" : c.headDim() * c.heads() != c.hidden() ? "heads of width " + c.headDim()
             + " (hidden / heads)" : "";
     if (!wrong.isEmpty()) throw new InvalidInput("llama2.c has no place for this model's " + wrong, "write gguf or hf");
-    if (!(source.tokenizer() instanceof Llama2cTokenizer)) Vocabulary.of(source.tokenizer()).toLlama2c();
+    boolean own = source.tokenizer() instanceof Llama2cTokenizer || source.tokenizer() instanceof Wordless;
+    if (!own) Vocabulary.of(source.tokenizer()).toLlama2c();
   }
 
   /// The tokenizer file that goes with a checkpoint.

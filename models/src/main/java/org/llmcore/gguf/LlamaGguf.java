@@ -1,13 +1,15 @@
 package org.llmcore.gguf;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.IntStream;
+import java.util.regex.Pattern;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LlamaConfig;
@@ -18,6 +20,10 @@ import org.llmcore.text.Tokenizer;
 /// Rows of q and k are handed out in Hugging Face's order (`LlamaNames`). They are moved as whole rows, so weights in few bits
 /// stay the bytes they are.
 public final class LlamaGguf implements AutoCloseable {
+  private static final Pattern COUNTS = Pattern.compile(
+      ".*(\\.bias|\\.scale|rope_f(req|actor)s.*|_(sh)?exps?\\..*|ffn_gate_inp\\..*|attn_[qk]_norm\\..*|(attn_post|post_attention|ffn_post|post_ffw|attn_sub|ffn_sub)_norm\\..*)", Pattern.DOTALL);
+  private static final int NOTES = 5;
+
   private final Gguf file;
   private final LlamaConfig config;
   private final Map<String, Gguf.Entry> tensors = new LinkedHashMap<>();
@@ -25,17 +31,42 @@ public final class LlamaGguf implements AutoCloseable {
 
   private LlamaGguf(Gguf file) {
     this.file = file;
+    checkKind();
+    int placeless = 0;
     for (var e : file.entries().values()) {
       var name = LlamaNames.published(e.name());
       if (name.isPresent()) tensors.put(name.get(), e);
-      else if (!e.name().startsWith("rope_freqs")) notes.add("the file holds a tensor " + e.name()
-          + " that this model has no place for");
+      else if (COUNTS.matcher(e.name()).matches()) throw unknown(e.name());
+      else if (placeless++ < NOTES) notes.add("the file holds a tensor " + InvalidInput.brief(e.name()) + " that this model has no place for");
     }
-    if (file.entries().containsKey("rope_freqs.weight")) {
-      throw new InvalidInput(file.path() + " scales rotary frequencies one by one (rope_freqs)",
-          "Llama 3's scaling is not supported yet");
+    if (placeless > NOTES) notes.add("and " + (placeless - NOTES) + " more such tensors");
+    if (!file.foreign().isEmpty()) {
+      var f = file.foreign().getFirst();
+      throw new InvalidInput(file.path() + ": tensor " + InvalidInput.brief(f.name()) + " is stored as " + f.type(),
+          "supported are " + Arrays.toString(GgufType.values()));
     }
     this.config = configured();
+  }
+
+  private void checkKind() {
+    var architecture = file.text("general.architecture").orElse("");
+    if (!architecture.equals("llama")) throw new InvalidInput(file.path() + " holds a model of architecture '"
+        + InvalidInput.brief(architecture) + "'", "supported is llama");
+    long parts = file.integer("split.count").orElse(1L);
+    if (parts > 1) {
+      throw new InvalidInput(file.path() + " is part " + (file.integer("split.no").orElse(0L) + 1) + " of " + parts + " of a split model",
+          "merge the parts first: llama-gguf-split --merge FIRST-PART merged.gguf");
+    }
+    if (file.integer("llama.expert_count").orElse(0L) > 0) throw new InvalidInput(file.path() + " is a mixture of experts",
+        "this is not supported");
+  }
+
+  private InvalidInput unknown(String tensor) {
+    if (tensor.equals("rope_freqs.weight")) {
+      return new InvalidInput(file.path() + " scales rotary frequencies one by one (rope_freqs)", "Llama 3's scaling is not supported yet");
+    }
+    return new InvalidInput(file.path() + " holds the tensor " + InvalidInput.brief(tensor) + ", which would change every result",
+        "linear layers with bias, experts, norms of heads and rotary factors are not supported");
   }
 
   /// Wraps an open file, which is then closed with this.
@@ -59,7 +90,7 @@ public final class LlamaGguf implements AutoCloseable {
     var e = tensors.get(name);
     if (e == null) throw new InvalidInput(file.path() + " lacks the tensor for " + name,
         "its keys and tensors must belong together");
-    if (!java.util.Arrays.equals(e.shape(), shape)) {
+    if (!Arrays.equals(e.shape(), shape)) {
       throw new InvalidInput(file.path() + ": tensor " + e.name() + " is " + e.describe() + ", the keys ask for "
           + org.llmcore.tensor.Shape.of(shape),
           "its keys and tensors must belong together");
@@ -112,11 +143,6 @@ public final class LlamaGguf implements AutoCloseable {
   }
 
   private LlamaConfig configured() {
-    var architecture = file.text("general.architecture").orElse("");
-    if (!architecture.equals("llama")) throw new InvalidInput(file.path() + " holds a model of architecture '" + architecture
-        + "'", "supported is llama");
-    if (file.integer("llama.expert_count").orElse(0L) > 0) throw new InvalidInput(file.path() + " is a mixture of experts",
-        "this is not supported");
     int hidden = integer("embedding_length");
     int heads = integer("attention.head_count");
     int kvHeads = integer("attention.head_count_kv", heads);
@@ -131,20 +157,17 @@ public final class LlamaGguf implements AutoCloseable {
             integer("context_length"),
         file.number("llama.attention.layer_norm_rms_epsilon").orElseThrow(() -> missing("attention.layer_norm_rms_epsilon")),
         file.number("llama.rope.freq_base").orElse(10_000.0), scale(), !tensors.containsKey("lm_head.weight"), id("bos_token_id"),
-        ends(), id("padding_token_id"), "float32");
+        GgufTokenizer.ends(file, embedding.shape()[0]), id("padding_token_id"), "float32");
   }
 
-  /// The end of a text, and the end of a turn where that is another.
-  private List<Integer> ends() {
-    return IntStream.concat(id("eos_token_id").stream(), id("eot_token_id").stream()).distinct().boxed().toList();
-  }
-
+  /// As llama.cpp reads it: a factor without a kind is linear, and the key of old files is asked last.
   private double scale() {
-    var kind = file.text("llama.rope.scaling.type").orElse("none");
+    var kind = file.text("llama.rope.scaling.type").orElse("linear");
     if (kind.equals("none")) return 1;
-    if (!kind.equals("linear")) throw new InvalidInput(file.path() + " has rope scaling '" + kind + "'",
+    if (!kind.equals("linear")) throw new InvalidInput(file.path() + " has rope scaling '" + InvalidInput.brief(kind) + "'",
         "supported are none and linear");
-    return file.number("llama.rope.scaling.factor").orElse(1.0);
+    double factor = file.number("llama.rope.scaling.factor").or(() -> file.number("llama.rope.scale_linear")).orElse(1.0);
+    return factor == 0 ? 1 : factor;
   }
 
   private InvalidInput missing(String key) {
@@ -157,22 +180,37 @@ public final class LlamaGguf implements AutoCloseable {
   }
 
   private int integer(String key, int otherwise) {
-    long value = file.integer("llama." + key).orElse((long) otherwise);
-    if (value < 0 || value > Integer.MAX_VALUE) throw Gguf.wrong(file.path(), "llama." + key + " is "
-        + Long.toUnsignedString(value));
+    var name = "llama." + key;
+    long value = file.keys().get(name) instanceof Gguf.Values ? alike(name) : file.integer(name).orElse((long) otherwise);
+    if (value < 0 || value > Integer.MAX_VALUE) throw Gguf.wrong(file.path(), name + " is " + Long.toUnsignedString(value));
     return (int) value;
   }
 
-  private OptionalInt id(String key) {
-    var value = file.integer("tokenizer.ggml." + key);
-    boolean usable = value.isPresent() && value.get() >= 0 && value.get() < tensors.get("model.embed_tokens.weight").shape()[0];
-    return usable ? OptionalInt.of((int) (long) value.get()) : OptionalInt.empty();
+  /// The value of a list that has one for each layer.
+  private int alike(String key) {
+    var all = file.numbers(key, false).orElseThrow();
+    if (all.byteSize() == 0) throw Gguf.wrong(file.path(), key + " is an empty list");
+    int first = all.get(ValueLayout.JAVA_INT_UNALIGNED, 0);
+    for (long at = 0; at < all.byteSize(); at += 4) {
+      if (all.get(ValueLayout.JAVA_INT_UNALIGNED, at) != first) {
+        throw new InvalidInput(file.path() + ": " + key + " differs from layer to layer", "a Llama whose layers are alike is supported");
+      }
+    }
+    return first;
   }
 
-  /// The tokenizer in the file.
-  /// @throws InvalidInput if it is of a kind that is not supported
+  private OptionalInt id(String key) {
+    return GgufTokenizer.id(file, key, tensors.get("model.embed_tokens.weight").shape()[0]);
+  }
+
+  /// The tokenizer in the file, `Wordless` where there is none or none that is known here.
+  /// @throws InvalidInput if its lists do not belong together
   public Tokenizer tokenizer() {
-    return GgufTokenizer.read(file, config.vocabulary());
+    try {
+      return GgufTokenizer.read(file, config.vocabulary());
+    } catch (OutOfMemoryError e) {
+      throw InvalidInput.tooLarge(file.path(), e);
+    }
   }
 
   /// The chat template in the file, in Jinja.

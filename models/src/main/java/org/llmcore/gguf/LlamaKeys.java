@@ -46,7 +46,7 @@ public final class LlamaKeys {
   /// Adds what ends a text for the model to what its tokenizer says: the end of a turn, where that is another id.
   public static void ends(Map<String, Object> keys, LlamaConfig c) {
     if (c.eos().isEmpty()) return;
-    if (!c.eos().contains(keys.get(EOS))) keys.put(EOS, c.eos().getFirst());
+    if (!(keys.get(EOS) instanceof Integer id && c.eos().contains(id))) keys.put(EOS, c.eos().getFirst());
     c.eos().stream().filter(id -> !id.equals(keys.get(EOS))).findFirst()
         .ifPresent(id -> keys.put("tokenizer.ggml.eot_token_id", id));
   }

@@ -74,9 +74,10 @@ public final class LanguageModel implements AutoCloseable {
     if (!Files.isDirectory(path)) {
       throw new InvalidInput("there is no model at " + path, "give a Hugging Face folder, a GGUF file or a llama2.c .bin file");
     }
-    var config = LlamaConfig.read(path.resolve("config.json"));
-    var words = words(path, tokenizer, config);
+    var stated = LlamaConfig.read(path.resolve("config.json"));
+    var words = words(path, tokenizer, stated);
     try (var files = ModelFiles.open(path)) {
+      var config = stated.fitting(files.entries());
       var gptq = GptqConfig.find(path).map(c -> GptqFiles.of(files.entries(), c));
       if (gptq.isPresent()) return gptq(device, config, words, precision, trainable, files, gptq.get());
       // Whatever sizes config.json claims, memory is taken only for weights that are there.

@@ -37,7 +37,7 @@ final class BpeVocabulary {
     ids = HashMap.newHashMap(model.path("vocab").size());
     for (var entry : model.path("vocab").properties()) {
       if (!entry.getValue().canConvertToInt() || entry.getValue().intValue() < 0) {
-        throw new InvalidInput(name + ": the id of '" + entry.getKey() + "' is " + entry.getValue() + "; expected a number from 0");
+        throw new InvalidInput(name + ": the id of '" + InvalidInput.brief(entry.getKey()) + "' is " + InvalidInput.brief(entry.getValue()) + "; expected a number from 0");
       }
       ids.put(entry.getKey(), entry.getValue().intValue());
     }
@@ -60,16 +60,16 @@ final class BpeVocabulary {
   static void check(String name, JsonNode model) {
     String type = model.path("type").asText("BPE");
     if (!type.equals("BPE") || !model.path("merges").isArray() || !model.path("vocab").isObject()) {
-      throw new InvalidInput(name + " holds a tokenizer model of type " + type + "; only BPE with vocab and merges can be used",
+      throw new InvalidInput(name + " holds a tokenizer model of type " + InvalidInput.brief(type) + "; only BPE with vocab and merges can be used",
           "Llama models come with a BPE tokenizer.json or a tokenizer.model");
     }
     for (String affix : List.of("continuing_subword_prefix", "end_of_word_suffix")) {
       if (!model.path(affix).asText("").isEmpty()) {
-        throw new InvalidInput(name + " uses " + affix + " '" + model.path(affix).asText() + "', which is not supported");
+        throw new InvalidInput(name + " uses " + affix + " '" + InvalidInput.brief(model.path(affix).asText()) + "', which is not supported");
       }
     }
     if (model.path("dropout").asDouble(0) > 0) {
-      throw new InvalidInput(name + " asks for BPE dropout of " + model.path("dropout") + ", which makes ids random", "set it to null");
+      throw new InvalidInput(name + " asks for BPE dropout of " + InvalidInput.brief(model.path("dropout")) + ", which makes ids random", "set it to null");
     }
   }
 
@@ -148,7 +148,7 @@ final class BpeVocabulary {
       String text = merge.asText("");
       int space = text.indexOf(' ');
       if (space <= 0 || space == text.length() - 1 || text.indexOf(' ', space + 1) >= 0) {
-        throw new InvalidInput(name + ": merge " + rank + " is " + merge + "; expected \"a b\" or [\"a\", \"b\"]");
+        throw new InvalidInput(name + ": merge " + rank + " is " + InvalidInput.brief(merge) + "; expected \"a b\" or [\"a\", \"b\"]");
       }
       left = text.substring(0, space);
       right = text.substring(space + 1);
@@ -163,7 +163,7 @@ final class BpeVocabulary {
   private int id(String name, String piece) {
     Integer id = ids.get(piece);
     if (id == null) {
-      throw new InvalidInput(name + " uses the piece '" + piece + "' in its merges or as unk_token, but its vocab lacks it");
+      throw new InvalidInput(name + " uses the piece '" + InvalidInput.brief(piece) + "' in its merges or as unk_token, but its vocab lacks it");
     }
     return id;
   }

@@ -120,7 +120,7 @@ final class HuggingFaceSteps {
   }
 
   InvalidInput unsupported(String where, JsonNode node) {
-    return new InvalidInput(name + " uses the " + where + " '" + type(node) + "', which is not supported",
+    return new InvalidInput(name + " uses the " + where + " '" + InvalidInput.brief(type(node)) + "', which is not supported",
         "if the model also has a tokenizer.model, give that file");
   }
 
@@ -136,7 +136,7 @@ final class HuggingFaceSteps {
     String replacement = node.path("replacement").asText("▁");
     String scheme = node.path("prepend_scheme").asText(node.path("add_prefix_space").asBoolean(true) ? "always" : "never");
     if (!List.of("always", "never", "first").contains(scheme)) {
-      throw new InvalidInput(name + ": Metaspace with the prepend_scheme '" + scheme + "'; expected always, never or first");
+      throw new InvalidInput(name + ": Metaspace with the prepend_scheme '" + InvalidInput.brief(scheme) + "'; expected always, never or first");
     }
     Cut cut = node.path("split").asBoolean(true)
         ? split(compile(Pattern.quote(replacement)), "MergedWithNext", false) : parts -> parts;
@@ -153,7 +153,7 @@ final class HuggingFaceSteps {
 
   private Cut split(Pattern pattern, String behaviour, boolean invert) {
     if (!List.of("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous").contains(behaviour)) {
-      throw new InvalidInput(name + ": Split with the behavior '" + behaviour + "' is not supported");
+      throw new InvalidInput(name + ": Split with the behavior '" + InvalidInput.brief(behaviour) + "' is not supported");
     }
     return parts -> {
       var out = new ArrayList<Part>();
@@ -225,14 +225,14 @@ final class HuggingFaceSteps {
     if (node.path("Regex").isTextual()) {
       return compile(node.path("Regex").asText());
     }
-    throw new InvalidInput(name + ": a pattern is " + node + "; expected {\"String\": …} or {\"Regex\": …}");
+    throw new InvalidInput(name + ": a pattern is " + InvalidInput.brief(node) + "; expected {\"String\": …} or {\"Regex\": …}");
   }
 
   private Pattern compile(String expression) {
     try {
       return Pattern.compile(expression, Pattern.UNICODE_CHARACTER_CLASS);
     } catch (PatternSyntaxException e) {
-      throw new InvalidInput(name + " uses the regular expression " + expression + ", which is not supported",
+      throw new InvalidInput(name + " uses the regular expression " + InvalidInput.brief(expression) + ", which is not supported",
           e.getDescription(), e);
     }
   }

@@ -178,7 +178,7 @@ public final class HuggingFaceTokenizer implements Tokenizer, PieceStream.Pieces
     var tokens = new ArrayList<AddedTokens.Token>();
     for (var t : list) {
       if (!t.path("id").isInt() || t.path("id").asInt() < 0 || !t.path("content").isTextual()) {
-        throw new InvalidInput(name + ": an added token is " + t + "; expected at least an id from 0 and a content");
+        throw new InvalidInput(name + ": an added token is " + InvalidInput.brief(t) + "; expected at least an id from 0 and a content");
       }
       tokens.add(new AddedTokens.Token(vocab.path(t.path("content").asText()).asInt(t.path("id").asInt()),
           t.path("content").asText(), t.path("single_word").asBoolean(), t.path("lstrip").asBoolean(), t.path("rstrip").asBoolean(), t.path("normalized").asBoolean(),

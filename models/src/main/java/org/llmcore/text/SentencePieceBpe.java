@@ -67,7 +67,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
         case CONTROL, UNKNOWN, BYTE -> controls;
       };
       if (names.put(piece.text(), id) != null) {
-        throw new InvalidInput(name + " defines the piece '" + piece.text() + "' twice, the second time as id " + id);
+        throw new InvalidInput(name + " defines the piece '" + InvalidInput.brief(piece.text()) + "' twice, the second time as id " + id);
       }
       bytes[id] = bytes(name, id, piece);
       switch (piece.type()) {
@@ -135,7 +135,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
       int number = types[i];
       var type = Arrays.stream(Type.values()).filter(t -> t.number() == number).findFirst();
       if (texts.get(i).isEmpty() || type.isEmpty() || Float.isNaN(scores[i])) {
-        throw new InvalidInput(name + ": piece " + i + " is unusable (text '" + texts.get(i) + "', type " + number + ", score " + scores[i] + ")");
+        throw new InvalidInput(name + ": piece " + i + " is unusable (text '" + InvalidInput.brief(texts.get(i)) + "', type " + number + ", score " + scores[i] + ")");
       }
       pieces.add(new Piece(texts.get(i), scores[i], type.get()));
     }
@@ -292,7 +292,7 @@ public final class SentencePieceBpe implements Tokenizer, PieceStream.Pieces {
       case BYTE -> {
         int value = ByteNames.value(text);
         if (value < 0) {
-          throw new InvalidInput(name + ": byte piece " + id + " is called '" + text + "'; expected <0x00> to <0xFF>");
+          throw new InvalidInput(name + ": byte piece " + id + " is called '" + InvalidInput.brief(text) + "'; expected <0x00> to <0xFF>");
         }
         yield new byte[] {(byte) value};
       }

@@ -88,7 +88,7 @@ record SentencePieceModel(List<Piece> pieces, String normalizer, boolean dummyPr
     long wanted = number;
     var type = Arrays.stream(Type.values()).filter(t -> t.number == wanted).findFirst();
     if (text.isEmpty() || type.isEmpty() || Float.isNaN(score)) {
-      throw new InvalidInput(name + ": piece " + id + " is unusable (text '" + text + "', type " + number + ", score " + score + ")");
+      throw new InvalidInput(name + ": piece " + id + " is unusable (text '" + InvalidInput.brief(text) + "', type " + number + ", score " + score + ")");
     }
     return new Piece(text, score, type.get());
   }
@@ -154,7 +154,7 @@ record SentencePieceModel(List<Piece> pieces, String normalizer, boolean dummyPr
             "Llama models come with a BPE tokenizer.model; check that the file belongs to the model");
       }
       if (mapped) {
-        throw new InvalidInput(name + " asks for the text normalisation '" + normalizer + "'; only 'identity' can be used",
+        throw new InvalidInput(name + " asks for the text normalisation '" + InvalidInput.brief(normalizer) + "'; only 'identity' can be used",
             "a tokenizer.json of the same model, if there is one, may be usable");
       }
       return new SentencePieceModel(pieces, normalizer, dummyPrefix, removeExtraSpaces, escapeSpaces, suffixSpace, byteFallback,

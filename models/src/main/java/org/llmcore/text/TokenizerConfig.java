@@ -46,7 +46,7 @@ record TokenizerConfig(Optional<String> bosToken, Optional<String> eosToken, Opt
       }
       return node;
     } catch (JsonProcessingException e) {
-      throw new InvalidInput(name + " is not JSON: " + e.getOriginalMessage(), "the file is truncated or of another kind", e);
+      throw new InvalidInput(name + " is not JSON: " + InvalidInput.brief(e.getOriginalMessage()), "the file is truncated or of another kind", e);
     } catch (IOException e) {
       throw new InvalidInput(name + " is not JSON: " + e.getMessage(), "the file is truncated or of another kind", e);
     }

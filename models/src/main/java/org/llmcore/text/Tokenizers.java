@@ -104,6 +104,14 @@ public final class Tokenizers {
   }
 
   private static Tokenizer read(Path file) {
+    try {
+      return parsed(file);
+    } catch (OutOfMemoryError e) {
+      throw InvalidInput.tooLarge(file, e);
+    }
+  }
+
+  private static Tokenizer parsed(Path file) {
     byte[] bytes = bytes(file);
     int first = bytes[0] & 0xff;
     if (first == 0x80 || first == 'P' && bytes.length > 1 && bytes[1] == 'K') {

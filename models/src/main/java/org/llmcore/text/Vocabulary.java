@@ -5,6 +5,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -92,6 +93,11 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
         Optional.empty());
   }
 
+  /// Whether it is known here how words are cut.
+  public boolean cuts() {
+    return kind == Kind.SENTENCE_PIECE || VocabularyJson.knows(cut);
+  }
+
   /// The tokenizer that the lists describe.
   /// @param name how error messages call it
   /// @throws InvalidInput if they do not belong together or need what is not supported
@@ -137,16 +143,18 @@ public record Vocabulary(Kind kind, List<String> texts, float[] scores, int[] ty
     return n;
   }
 
-  /// A `tokenizer.bin` of llama2.c, which never joins runs of spaces.
+  /// A `tokenizer.bin` of llama2.c, which never joins runs of spaces and joins letters only from such as are pieces.
   /// @throws InvalidInput if that format has no place for the pieces
   public byte[] toLlama2c() {
     boolean fits = kind == Kind.SENTENCE_PIECE && texts.size() >= 259 && types[0] == Type.UNKNOWN.number()
         && types[1] == Type.CONTROL.number() && types[2] == Type.CONTROL.number();
     for (int id = 3; fits && id < texts.size(); id++) fits = types[id] == (id < 259 ? Type.BYTE.number() : NORMAL);
     for (int b = 0; fits && b < 256; b++) fits = texts.get(3 + b).equals(ByteNames.name(b));
+    var letters = new HashSet<>(texts.subList(Math.min(texts.size(), 259), texts.size()));
+    for (int id = 259; fits && id < texts.size(); id++) fits = texts.get(id).codePoints().allMatch(c -> letters.contains(Character.toString(c)));
     if (!fits || !dummyPrefix) {
       throw new InvalidInput("the tokenizer is not of the one kind that llama2.c knows",
-          "it asks for Llama 2's: SentencePiece with <unk>, <s>, </s>, 256 bytes, then pieces");
+          "it asks for Llama 2's: SentencePiece with <unk>, <s>, </s>, 256 bytes, then pieces whose every letter is a piece too; write gguf or hf");
     }
     var pieces = new ArrayList<byte[]>();
     int longest = 0;

@@ -135,12 +135,21 @@ final class VocabularyJson {
     return scores;
   }
 
+  /// Whether words can be cut as llama.cpp does under that name.
+  static boolean knows(Optional<String> cut) {
+    return CUTS.containsKey(own(cut));
+  }
+
+  private static String own(Optional<String> cut) {
+    var asked = cut.orElse("default");
+    return SAME.getOrDefault(asked, asked);
+  }
+
   /// @throws InvalidInput if words are cut in a way that is not known
   static byte[] write(String name, Vocabulary v) {
-    var asked = v.cut().orElse("default");
-    var cut = SAME.getOrDefault(asked, asked);
+    var cut = own(v.cut());
     if (!CUTS.containsKey(cut)) {
-      throw new InvalidInput(name + " cuts words by '" + asked + "', which is not supported",
+      throw new InvalidInput(name + " cuts words by '" + InvalidInput.brief(cut) + "', which is not supported",
           "supported are " + CUTS.keySet() + "; give the model's tokenizer.json with --tokenizer");
     }
     var json = JSON.objectNode().put("version", "1.0");
@@ -154,7 +163,7 @@ final class VocabularyJson {
             .put("rstrip", false)
             .put("normalized", false).put("special", type == Type.CONTROL.number());
       } else if (vocab.has(v.texts().get(id))) {
-        throw new InvalidInput(name + " defines the piece '" + v.texts().get(id) + "' twice, the second time as id " + id);
+        throw new InvalidInput(name + " defines the piece '" + InvalidInput.brief(v.texts().get(id)) + "' twice, the second time as id " + id);
       } else {
         vocab.put(v.texts().get(id), id);
       }

@@ -205,6 +205,25 @@ class HostileSafetensorsTest {
   }
 
   @Test
+  void blanksBehindTheHeaderCostNothingAndWhatItHoldsHasLimits() throws IOException {
+    var content = "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}";
+    var file = written(file(content + " ".repeat(40_000_000), 4));
+    var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    long before = threads.getThreadAllocatedBytes(Thread.currentThread().threadId());
+    Safetensors.open(file).close();
+    assertThat(threads.getThreadAllocatedBytes(Thread.currentThread().threadId()) - before).isLessThan(5_000_000);
+    says("{\"a\":{\"dtype\":\"" + "x".repeat(17_000_000) + "\"}}", "bytes of text, the limit is 16000000");
+    says("{\"a\":{\"later\":[" + "1,".repeat(2000) + "1]}}", "field 'later' without end");
+    says("{\"a\":{\"shape\":[" + "1,".repeat(5000) + "1]}}", "dimension 1 as number 4097, expected at most 4096");
+    says("{\"a\u001b[2J\n\":1}".replace("\u001b", "\\u001b").replace("\n", "\\n"), "tensor a\\u{1b}[2J\\u{a} is no object");
+  }
+
+  private void says(String header, String words) throws IOException {
+    var file = written(file(header, 4));
+    assertThatThrownBy(() -> Safetensors.open(file)).isInstanceOf(InvalidInput.class).hasMessageContaining(words);
+  }
+
+  @Test
   void aHeaderThatIsNotUtf8IsRefused() throws IOException {
     var header = "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}".getBytes(StandardCharsets.UTF_8);
     header[2] = (byte) 0xff;

@@ -84,12 +84,22 @@ class LlamaConfigTest {
       "rope_theta | 10000 | rope_scaling | {\"type\": \"linear\", \"factor\": 2.0} | 10000 | 2",
       "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"linear\", \"factor\": 8} | 10000 | 8",
       "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": 8.5} | 10000 | 8.5",
-      "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"default\"} | 10000 | 1"})
+      "rope_theta | 10000 | rope_scaling | {\"rope_type\": \"default\"} | 10000 | 1",
+      "rope_theta | - | rope_scaling | {\"rope_type\": \"linear\", \"factor\": 4.0, \"rope_theta\": 500000.0} | 500000 | 4",
+      "rope_parameters | {\"rope_type\": \"default\", \"rope_theta\": 10000.0} | rope_scaling | {\"type\": \"linear\", \"factor\": 4.0} | 10000 | 4",
+      "rope_parameters | {\"rope_type\": \"linear\", \"factor\": 2} | rope_scaling | {} | 10000 | 2",
+      "hidden_act | \"swish\" | rope_scaling | null | 10000 | 1"})
   void rotarySettingsAreFoundWhereEitherVersionKeepsThem(String a, String av, String b, String bv, double theta,
       double scale) throws IOException {
     var c = read(changed(a, av, b, bv));
     assertThat(c.ropeTheta()).isEqualTo(theta);
     assertThat(c.ropeScale()).isEqualTo(scale);
+  }
+
+  @Test
+  void rotarySettingsThatContradictEachOtherAreRefused() throws IOException {
+    refused(changed("rope_parameters", "{\"rope_type\": \"default\", \"rope_theta\": 500000}", "rope_scaling", "{\"type\": \"linear\", \"factor\": 4}"),
+        "rope_theta is 500000.0 in rope_parameters and 10000.0 beside it");
   }
 
   @Test
@@ -143,7 +153,7 @@ class LlamaConfigTest {
       "hidden_act | \"gelu\" | hidden_act is 'gelu'",
       "rope_scaling | {\"rope_type\": \"llama3\", \"factor\": 8.0} | rope type is 'llama3'",
       "rope_scaling | {\"type\": \"dynamic\", \"factor\": 8.0} | rope type is 'dynamic'",
-      "rope_scaling | {\"factor\": 8.0} | rope type is ''",
+      "rope_scaling | {\"factor\": 8.0} | rope_scaling has a factor and no rope_type",
       "rope_parameters | {\"rope_type\": \"yarn\", \"factor\": 8.0} | rope type is 'yarn'",
       "quantization_config | {\"quant_method\": \"bitsandbytes\", \"bits\": 4} | quantized"})
   void whatIsNotSupportedIsRefusedByName(String key, String value, String words) throws IOException {

@@ -34,6 +34,8 @@ import org.llmcore.model.Precision;
 import org.llmcore.op.Device;
 import org.llmcore.quant.RoundToNearest;
 import org.llmcore.text.BpeTrainer;
+import org.llmcore.text.SentencePieceBpe;
+import org.llmcore.text.Vocabulary;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -283,9 +285,47 @@ class ConversionTest {
   }
 
   @Test
-  void aLlama2cFileWithoutItsTokenizerIsRefused() {
-    var file = data("stories260k/stories260K.bin");
-    refused(() -> Conversion.of(file, folder.resolve("x")).run(device, Conversion.Listener.NONE), "carries no tokenizer");
+  void aLlama2cFileBringsTheTokenizerBesideIt() {
+    Conversion.of(data("stories260k/stories260K.bin"), folder.resolve("x.bin")).run(device, Conversion.Listener.NONE);
+    assertThat(folder.resolve("x-tokenizer.bin")).hasSameBinaryContentAs(data("stories260k/tok512.bin"));
+  }
+
+  @Test
+  void aModelWithoutATokenizerIsConvertedWithoutOne() throws IOException {
+    var hf = made();
+    Files.delete(hf.resolve("tokenizer.model"));
+    Files.delete(hf.resolve("tokenizer_config.json"));
+    for (var step : List.of("made a.gguf", "a.gguf b.bin", "b.bin c", "c d.gguf")) {
+      var names = step.split(" ");
+      var r = run(folder.resolve(names[0]), names[1], "");
+      assertThat(r.lost()).as(step).contains(0.0);
+      assertThat(r.logits().orElseThrow().difference()).as(step).isZero();
+      assertThat(r.tokenizer()).as(step).isEmpty();
+      assertThat(r.notes()).as(step).anyMatch(n -> n.contains("none was written"));
+    }
+    assertThat(folder.resolve("c/model.safetensors")).hasSameBinaryContentAs(hf.resolve("model.safetensors"));
+    try (var files = Files.walk(folder)) {
+      assertThat(files.map(f -> f.getFileName().toString())).noneMatch(n -> n.contains("tok"));
+    }
+    try (var model = LanguageModel.open(device, folder.resolve("d.gguf"), Optional.empty(), Precision.F32, false)) {
+      assertThat(model.tokenizer().bos()).isEqualTo(model.config().bos());
+      assertThat(model.config().eos()).isEqualTo(LlamaConfig.read(hf.resolve("config.json")).eos());
+      refused(() -> model.tokenizer().encode("a"), "d.gguf holds no tokenizer");
+    }
+    var text = Conversion.of(hf, folder.resolve("e")).with(new Conversion.Check(true, Optional.of(Precision.F32), Optional.of("a text")));
+    refused(() -> text.run(device, Conversion.Listener.NONE), "there is no tokenizer");
+  }
+
+  @Test
+  void aVocabularyThatLlama2cCannotSpellIsRefusedBeforeAnythingIsWritten() throws IOException {
+    var made = made();
+    var pieces = Vocabulary.of(SentencePieceBpe.read(made.resolve("tokenizer.model")));
+    var texts = new java.util.ArrayList<>(pieces.texts());
+    texts.set(texts.indexOf("w"), "zq"); // words with a w are left, the letter is not
+    var words = new Vocabulary(pieces.kind(), texts, pieces.scores(), pieces.types(), List.of(), Optional.empty(), true, false, Optional.empty())
+        .tokenizer("made", Vocabulary.Ends.of(SentencePieceBpe.read(made.resolve("tokenizer.model"))));
+    ((SentencePieceBpe) words).save(made.resolve("tokenizer.model"));
+    refused(() -> run(made, "a.bin", ""), "not of the one kind that llama2.c knows");
   }
 
   private static void refused(org.assertj.core.api.ThrowableAssert.ThrowingCallable call, String words) {

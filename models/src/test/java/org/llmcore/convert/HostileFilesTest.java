@@ -18,6 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.Llama2c;
+import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.gguf.Gguf;
@@ -44,6 +45,7 @@ class HostileFilesTest {
   @Test
   void everyHostileFileIsRefusedInASmallHeap() throws IOException, InterruptedException {
     assumeTrue(Files.exists(DATA.resolve("gguf-malformed")), "no public data: set llm.data");
+    makeLarge(folder.resolve("large"));
     var java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
     var out = folder.resolve("out");
     var process = new ProcessBuilder(
@@ -54,7 +56,7 @@ class HostileFilesTest {
         .redirectOutput(out.toFile()).redirectErrorStream(true).start();
     assertThat(process.waitFor()).as(Files.readString(out)).isZero();
     assertThat(Files.readString(out)).contains("GGUF", "safetensors", "llama2.c", "tokenizer.model", "GPTQ", "published",
-        "numbers").doesNotContain("NOT REFUSED");
+        "numbers", "large").doesNotContain("NOT REFUSED");
   }
 
   public static void main(String[] arguments) throws IOException {
@@ -75,6 +77,7 @@ class HostileFilesTest {
     }
     main.all("published", published(data));
     main.all("numbers", numbers(data, work));
+    main.all("large", large(work.resolve("large")));
     System.exit(0);
   }
 
@@ -202,6 +205,37 @@ class HostileFilesTest {
       }
     }
     return files;
+  }
+
+  /// Files that are as large as they say, of very many small things or of few large ones; made in a Java that has the room.
+  private static void makeLarge(Path work) throws IOException {
+    Files.createDirectory(work);
+    safetensors(work, "{\"__metadata__\":{\"a\":\"" + "x".repeat(30_000_000) + "\"}}");
+    safetensors(work, "{\"a\":{\"later\":[" + "1,".repeat(6_000_000) + "1]}}");
+    safetensors(work, "{\"a\":{\"shape\":[" + "1,".repeat(6_000_000) + "1]}}");
+    safetensors(work, "{\"__metadata__\":{" + numbered(600_000, "\"%d\":\"\",") + "\"a\":\"\"}}");
+    safetensors(work, "{" + numbered(200_000, "\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},") + "\"a\":{}}");
+    var many = ByteBuffer.allocate(21_000_024).order(ByteOrder.LITTLE_ENDIAN).put(bytes(3, 0L, 1_000_000L));
+    while (many.remaining() >= 17) many.putLong(4).putInt(many.position()).putInt(0).put((byte) 1);
+    gguf(work, many.array());
+    gguf(work, ByteBuffer.allocate(24_000_024).put(bytes(3, 1_000_000L, 0L)).array());
+    Files.writeString(work.resolve("a.json"), "{\"a\":[" + "1000,".repeat(3_000_000) + "1]}");
+    Files.writeString(work.resolve("b.json"), "{\"a\":\"" + "x".repeat(30_000_000) + "\"}");
+  }
+
+  private static Map<Path, Reading> large(Path work) throws IOException {
+    var files = new LinkedHashMap<Path, Reading>();
+    try (var list = Files.list(work)) {
+      list.sorted().forEach(f -> files.put(f, f.toString().endsWith(".gguf") ? HostileFilesTest::gguf
+          : f.toString().endsWith(".json") ? LlamaConfig::read : x -> Safetensors.open(x).close()));
+    }
+    return files;
+  }
+
+  private static String numbered(int n, String form) {
+    var out = new StringBuilder();
+    for (int i = 0; i < n; i++) out.append(form.formatted(i));
+    return out.toString();
   }
 
   private static Path gguf(Path work, byte[] bytes) throws IOException {

@@ -16,6 +16,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.llmcore.InvalidInput;
 import org.llmcore.text.Tokenizer;
 import org.llmcore.text.Tokenizers;
+import org.llmcore.text.Wordless;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -85,9 +86,11 @@ class GgufTokenizerTest {
     same(through(keys, t.size()), t);
     keys.put("tokenizer.huggingface.json", "{}"); // one that cannot be used is passed over
     same(through(keys, t.size()), t);
+    keys.remove("tokenizer.ggml.token_type");
+    var plain = through(keys, t.size());
+    assertThat(plain.encode("Once upon a time")).isEqualTo(t.encode("Once upon a time"));
     keys.put("tokenizer.ggml.pre", "default");
-    assertThatThrownBy(() -> through(keys, t.size())).isInstanceOf(InvalidInput.class)
-        .hasMessageContainingAll("'default'", "gpt-2", "llama-bpe");
+    wordless(through(keys, t.size()), "'default'");
   }
 
   @Test
@@ -108,9 +111,49 @@ class GgufTokenizerTest {
     refused(keys, "tokenizer.ggml.token_type", new int[513], "513 values for 512 tokens");
     refused(keys, "tokenizer.ggml.token_type", new int[512], "type 0");
     refused(keys, "tokenizer.ggml.tokens", List.of(), "512 values for 0 tokens");
-    refused(keys, "tokenizer.ggml.model", "bert", "kind 'bert'");
+    assertThatThrownBy(() -> through(keys, 511)).isInstanceOf(InvalidInput.class).hasMessageContaining("512 values, expected at most 511");
     refused(keys, "tokenizer.ggml.model", "gpt2", "merges");
+    var wild = new java.util.ArrayList<>(IntStream.range(0, 512).mapToObj(t::piece).toList());
+    for (int id : new int[] {300, 301}) wild.set(id, "\u001b[2J" + "x".repeat(50_000));
+    refused(keys, "tokenizer.ggml.tokens", wild, "x…' twice, the second time as id 301");
     refused(keys, "tokenizer.ggml.pre", 3, "expected a text");
+  }
+
+  private static void wordless(Tokenizer t, String words) {
+    assertThat(t).isInstanceOf(Wordless.class);
+    assertThatThrownBy(() -> t.encode("a")).isInstanceOf(InvalidInput.class).hasMessageContainingAll(words, "--tokenizer");
+  }
+
+  @Test
+  void idsWorkWhereThereIsNoTokenizerOrNoneThatIsKnown() {
+    var t = tokenizer("stories260k/tok512.model");
+    var keys = new LinkedHashMap<String, Object>();
+    GgufTokenizer.write(keys, t, t.size());
+    for (var kind : List.of("none", "no_vocab")) {
+      keys.put("tokenizer.ggml.model", kind);
+      wordless(through(keys, 520), "holds no tokenizer");
+    }
+    keys.put("tokenizer.ggml.model", "bert\u001b[2J" + "x".repeat(5000));
+    wordless(through(keys, 520), "kind 'bert\\u{1b}[2J");
+    var found = through(keys, 520);
+    assertThat(found.size()).isEqualTo(520);
+    assertThat(found.bos()).hasValue(1);
+    assertThat(found.eos()).hasValue(2);
+    keys.put("tokenizer.ggml.model", "llama");
+    keys.remove("tokenizer.ggml.tokens");
+    wordless(through(keys, 520), "lacks tokenizer.ggml.tokens");
+    wordless(through(Map.of(), 520), "holds no tokenizer");
+  }
+
+  @Test
+  void withoutTypesPiecesArePlainAndWithoutScoresAlike() {
+    var t = tokenizer("stories260k/tok512.model");
+    var keys = new LinkedHashMap<String, Object>();
+    GgufTokenizer.write(keys, t, t.size());
+    keys.remove("tokenizer.ggml.token_type");
+    same(through(keys, t.size()), t);
+    keys.remove("tokenizer.ggml.scores");
+    assertThat(through(keys, t.size()).encode("a")).isEqualTo(t.encode("a"));
   }
 
   private void refused(Map<String, Object> keys, String key, Object value, String words) {

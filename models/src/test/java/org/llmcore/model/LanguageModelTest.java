@@ -154,6 +154,26 @@ class LanguageModelTest {
   }
 
   @Test
+  void aHeadInTheFilesIsTiedOnlyIfItIsTheEmbedding() throws IOException {
+    for (boolean same : new boolean[] {true, false}) {
+      weights(items -> {
+        var out = new ArrayList<>(items);
+        var values = new float[300 * 8];
+        for (var i : items) if (i.name().equals("model.embed_tokens.weight")) i.pieces().each(p -> MemorySegment.copy(p, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, values, 0, values.length));
+        if (!same) values[17] = 3;
+        out.add(new Safetensors.Item("lm_head.weight", "F32", new int[] {300, 8}, MemorySegment.ofArray(new byte[4 * values.length]).copyFrom(MemorySegment.ofArray(values))));
+        return out;
+      });
+      try (var model = open(Precision.F32)) {
+        assertThat(model.config().tiedHead()).isEqualTo(same);
+        assertThat(model.notes()).isEmpty();
+        if (!same) assertThat(model.decoder().parameters().get("lm_head.weight").toFloats()[17]).isEqualTo(3);
+      }
+      weights(items -> items.stream().filter(i -> !i.name().equals("lm_head.weight")).toList());
+    }
+  }
+
+  @Test
   void tensorsWithoutAPlaceAreNotedUnlessTheyAreKnownLeftovers() throws IOException {
     weights(items -> {
       var out = new ArrayList<>(items);
