@@ -18,7 +18,7 @@ final class Opening {
   @Option(names = {"-m", "--model"}, paramLabel = "PATH", description = "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
   private Optional<String> model = Optional.empty();
 
-  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter in PEFT's form, used on the model")
+  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter or soft prompt in PEFT's form, used on the model")
   private Optional<Path> adapter = Optional.empty();
 
   @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description = "tokenizer file or folder, if it is not with the model")
