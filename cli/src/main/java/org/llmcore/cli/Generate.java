@@ -83,7 +83,7 @@ final class Generate implements Callable<Integer> {
   public Integer call() throws IOException {
     var sampling = new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed);
     try (var m = opening.open()) {
-      m.model().notes().forEach(main.console()::say);
+      m.open().notes().forEach(main.console()::say);
       try (var generator = m.open().generator(1)) {
         if (chat) converse(m, generator, sampling);
         else once(m, generator, sampling);

@@ -79,6 +79,7 @@ final class Merge implements Callable<Integer> {
       var base = parts ? dense.untied(device, region) : dense;
       var lora = PeftAdapter.load(device, base, adapter, region);
       var before = probe(device, few || base != dense ? PeftAdapter.load(device, held, adapter, region).decoder() : lora.decoder());
+      lora.notes().forEach(console::say);
       lora.merge(device);
       var after = probe(device, base);
       var change = Drift.between(before, after);

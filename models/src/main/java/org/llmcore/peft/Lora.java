@@ -148,17 +148,18 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   /// Refuses names that mean nothing in this model, which PEFT passes over in silence.
   /// @throws InvalidInput if a name of `modules_to_save` or a number of `layers_to_transform` meets nothing
   public Lora checked() {
-    for (var m : config.modulesToSave()) {
-      if (wholes.stream().noneMatch(w -> config.saves(w.module).filter(m::equals).isPresent())) {
-        throw new InvalidInput("modules_to_save names " + m + ", which this model does not have",
-            "for example embed_tokens, lm_head, input_layernorm, model.norm");
-      }
-    }
+    for (var note : notes()) throw new InvalidInput(note, "for example embed_tokens, lm_head, input_layernorm, model.norm");
     int blocks = decoder.blocks().size();
     for (int i : config.blocks().indices()) {
       if (i >= blocks) throw new InvalidInput("layers_to_transform names block " + i, "the model has blocks 0 … " + (blocks - 1));
     }
     return this;
+  }
+
+  @Override
+  public List<String> notes() {
+    return config.modulesToSave().stream().filter(m -> wholes.stream().noneMatch(w -> config.saves(w.module).filter(m::equals).isPresent()))
+        .map(m -> "modules_to_save names " + m + ", which this model does not have").toList();
   }
 
   @Override

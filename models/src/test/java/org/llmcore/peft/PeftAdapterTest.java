@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.function.Consumer;
@@ -22,8 +23,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.AtomicFile;
 import org.llmcore.checkpoint.LlamaConfig;
 import org.llmcore.checkpoint.LoraConfig;
+import org.llmcore.checkpoint.PromptConfig;
 import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.model.Decoder;
@@ -247,6 +250,26 @@ class PeftAdapterTest {
   void aResizedVocabularyHasASentence(String module) {
     rewrite(items -> items.put("e", matrix("base_model.model." + module, 1, 17, 8)));
     refused(module + " has 17 rows, the model a vocabulary of 16", "resized");
+  }
+
+  @Test
+  void aModuleToSaveThatTheModelDoesNotHaveIsSaidWhereItIsLoadedAndRefusedWhereItIsTrained() throws IOException {
+    var config = folder.resolve("a/adapter_config.json");
+    Files.writeString(config, Files.readString(config).replace("\"modules_to_save\" : null", "\"modules_to_save\" : [\"nonsense\"]"));
+    var loaded = PeftAdapter.load(device, base, folder.resolve("a"), region);
+    assertThat(loaded.notes()).containsExactly("modules_to_save names nonsense, which this model does not have");
+    assertThatThrownBy(loaded::checked).isInstanceOf(InvalidInput.class).hasMessageContaining("nonsense");
+    assertThat(saved.notes()).isEmpty();
+  }
+
+  @Test
+  void aPromptOfAnotherLengthIsNotExplainedByRanks() {
+    var prompt = SoftPrompt.attach(base, PromptConfig.of(base.config(), 3, Optional.empty()), region);
+    prompt.parameters().map().values().forEach(t -> t.set(new float[(int) t.elements()]));
+    PeftAdapter.save(device, prompt, folder.resolve("prompt"));
+    AtomicFile.write(folder.resolve("prompt/adapter_config.json"), PromptConfig.of(base.config(), 4, Optional.empty()).toJson());
+    assertThatThrownBy(() -> PeftAdapter.attach(device, base, folder.resolve("prompt"), region)).isInstanceOf(InvalidInput.class)
+        .hasMessageContaining("F32(3, 8), num_virtual_tokens and token_dim ask for (4, 8)");
   }
 
   @Test
