@@ -103,7 +103,8 @@ public record LoraConfig(
           Map.entry("lora_bias", false), Map.entry("use_qalora", false));
   private static final List<String> NULLS =
       List.of(
-          "alora_invocation_tokens", "arrow_config", "corda_config", "kasa_config", "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config", "target_parameters",
+          "alora_invocation_tokens", "arrow_config", "corda_config", "kasa_config", "layer_replication", "lora_ga_config",
+          "megatron_config", "monteclora_config", "target_parameters",
           "trainable_token_indices", "use_bdlora", "velora_config");
   private static final List<String> IGNORED =
       List.of(
@@ -178,12 +179,6 @@ public record LoraConfig(
   public LoraConfig saving(List<String> modules) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
         dora, blocks, modules, excluded, weightTying);
-  }
-
-  /// The same configuration without adapters for some modules.
-  public LoraConfig without(Excluded excluded) {
-    return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
-        dora, blocks, modulesToSave, excluded, weightTying);
   }
 
   private static void checkRank(String what, int r) {

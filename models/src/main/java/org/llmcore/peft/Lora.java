@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Stream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LoraConfig;
@@ -158,8 +159,8 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
 
   @Override
   public List<String> notes() {
-    return config.modulesToSave().stream().filter(m -> wholes.stream().noneMatch(w -> config.saves(w.module).filter(m::equals).isPresent()))
-        .map(m -> "modules_to_save names " + m + ", which this model does not have").toList();
+    var saved = Stream.concat(wholes.stream().map(Whole::module), Stream.of(Decoder.HEAD)).flatMap(m -> config.saves(m).stream()).toList();
+    return config.modulesToSave().stream().filter(m -> !saved.contains(m)).map(m -> "modules_to_save names " + m + ", which this model does not have").toList();
   }
 
   @Override

@@ -93,9 +93,9 @@ public final class PeftAdapter {
   /// base it goes back under the name of the module in whose place it stands.
   /// @return these modules; with a tied head the embedding is both
   private static Set<String> replaced(Device device, Decoder base, LoraConfig config, Map<String, Safetensors.Entry> tensors) {
-    var places = Map.of(
+    var places = new TreeMap<>(Map.of(
         Lora.PREFIX + Lora.EMBEDDING + ".weight", Lora.EMBEDDING,
-        Lora.PREFIX + Decoder.HEAD + (config.targets(Decoder.HEAD) ? ".base_layer.weight" : ".weight"), Decoder.HEAD);
+        Lora.PREFIX + Decoder.HEAD + (config.targets(Decoder.HEAD) ? ".base_layer.weight" : ".weight"), Decoder.HEAD));
     places.keySet().forEach(name -> vocabulary(base, tensors.get(name)));
     var found = new TreeMap<String, Safetensors.Entry>();
     places.forEach((name, module) -> {

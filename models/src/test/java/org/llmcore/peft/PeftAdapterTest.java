@@ -286,6 +286,9 @@ class PeftAdapterTest {
     assertThat(loaded.decoder().head()).as("one tensor, trained").isSameAs(loaded.decoder().embedding());
     loaded.merge(device);
     assertThat(base.embedding().get(127)).isEqualTo(128);
+    Files.writeString(config, text.replace("\"modules_to_save\" : null", "\"modules_to_save\" : [\"embed_tokens\", \"lm_head\"]"));
+    rewrite(items -> items.put("h", matrix("base_model.model.lm_head.weight", 1, 16, 8)));
+    assertThat(PeftAdapter.load(device, base, folder.resolve("a"), region).notes()).isEmpty();
   }
 
   @Test
