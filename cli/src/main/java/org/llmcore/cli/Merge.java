@@ -80,7 +80,8 @@ final class Merge implements Callable<Integer> {
       boolean parts = AdapterConfig.read(adapter.resolve("adapter_config.json")) instanceof LoraConfig c && c.parts();
       var base = parts ? dense.untied(device, region) : dense;
       var lora = PeftAdapter.load(device, base, adapter, region);
-      var before = probe(device, few ? PeftAdapter.load(device, held, adapter, region).decoder() : lora.decoder());
+      var before = probe(device, few || base != dense ? PeftAdapter.load(device, held, adapter, region).decoder() : lora.decoder());
+      lora.notes().forEach(console::warn);
       lora.merge(device);
       var after = probe(device, base);
       var change = Drift.between(before, after);
@@ -89,9 +90,9 @@ final class Merge implements Callable<Integer> {
       if (!console.json()) {
         console.print(String.format(Locale.ROOT, "merged %d layers into %s; logits differ by at most %s%n", lora.layers().size(), out, change.text()));
         if (!lora.wholes().isEmpty()) {
-          console.print(String.format(Locale.ROOT, "%d modules trained whole took their place%s%n", lora.wholes().size(), parts
-              && held.config().tiedHead() ? "; embedding and head, which were one, are two now" : ""));
+          console.print(String.format(Locale.ROOT, "%d modules trained whole took their place%n", lora.wholes().size()));
         }
+        if (base != dense) console.print(String.format("embedding and head, which were one, are two now%n"));
         if (few) console.print(String.format(Locale.ROOT,
             "the base was in few bits, the merged model is dense in %s; quantize it anew%n", kept));
         drift.ifPresent(d -> console.print(String.format(Locale.ROOT, "the adapter was trained on %s: from that model with the adapter on top logits differ by at most %s%n", trained, d.text())));

@@ -18,7 +18,7 @@ final class Opening {
   @Option(names = {"-m", "--model"}, paramLabel = "PATH", description = "Hugging Face folder, GGUF file, llama2.c .bin, or embedded:sql-base")
   private Optional<String> model = Optional.empty();
 
-  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter in PEFT's form, used on the model")
+  @Option(names = {"-a", "--adapter"}, paramLabel = "DIR", description = "LoRA adapter or soft prompt in PEFT's form, used on the model")
   private Optional<Path> adapter = Optional.empty();
 
   @Option(names = {"-t", "--tokenizer"}, paramLabel = "PATH", description = "tokenizer file or folder, if it is not with the model")
@@ -76,7 +76,7 @@ final class Opening {
     var device = device();
     try {
       var opened = new Opened(OpenModel.of(device, place, precision.map(Precision::parse).orElse(place.precision()), int8));
-      opened.model().notes().forEach(console::warn);
+      opened.open().notes().forEach(console::warn);
       return opened;
     } catch (RuntimeException e) {
       device.close();

@@ -63,6 +63,15 @@ class MergeTest {
     assertThat(session.out()).contains("trained on nf4");
   }
 
+  @Test
+  void anAdaptedHeadBecomesOneOfItsOwn() throws IOException {
+    var adapter = trained(model, "head", "f32", "r: 4, targets: [q_proj, lm_head]");
+    assertThat(session.run("merge", "--model", model, "--adapter", adapter, "--out", folder.resolve("merged"))).as(session.err()).isZero();
+    assertThat(session.out()).contains("embedding and head, which were one, are two now");
+    assertThat(Files.readString(folder.resolve("merged/config.json"))).contains("\"tie_word_embeddings\" : false");
+    assertThat(said("--model", folder.resolve("merged"))).isEqualTo(said("--model", model, "--adapter", adapter));
+  }
+
   private String said(Object... model) {
     var line = new java.util.ArrayList<Object>(java.util.List.of("generate", "--prompt", "two and two", "-n", 6));
     line.addAll(java.util.List.of(model));

@@ -10,8 +10,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.BiFunction;
-import java.util.regex.Pattern;
-import java.util.regex.PatternSyntaxException;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -32,10 +30,12 @@ import org.llmcore.InvalidInput;
 /// @param dora direction and magnitude trained apart (Liu et al. 2024, arXiv:2402.09353)
 /// @param blocks the blocks whose targeted layers are adapted
 /// @param modulesToSave ends of names of modules that are trained and saved whole, beside the adapter
+/// @param excluded modules that are no targets whatever else says so
+/// @param weightTying whether a head that is the embedding stays it where the embedding is saved whole
 public record LoraConfig(
     int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
     Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings,
-    boolean dora, Blocks blocks, List<String> modulesToSave)
+    boolean dora, Blocks blocks, List<String> modulesToSave, Excluded excluded, boolean weightTying)
     implements AdapterConfig {
   /// Which blocks an adapter reaches: `layers_to_transform` and `layers_pattern`.
   ///
@@ -56,7 +56,7 @@ public record LoraConfig(
         throw new InvalidInput("layers_pattern is " + lists + " without layers_to_transform",
             "say which layers, or leave it out");
       }
-      lists.forEach(l -> pattern(numbered(l)));
+      lists.forEach(l -> Expression.of(numbered(l)));
     }
 
     private static String numbered(String list) {
@@ -67,11 +67,28 @@ public record LoraConfig(
     boolean hold(String module) {
       if (indices.isEmpty()) return true;
       for (var e : lists.isEmpty() ? List.of(ANY_LIST) : lists.stream().map(Blocks::numbered).toList()) {
-        var expression = pattern(e);
-        var found = expression.matcher(new Watched(module, expression));
+        var found = Expression.of(e).matcher(module);
         if (found.matches()) return indices.stream().anyMatch(i -> found.group("index").equals(i.toString()));
       }
       return false;
+    }
+  }
+
+  /// Modules that get no adapter: `exclude_modules`.
+  ///
+  /// @param names suffixes of their names, or one expression that must match the whole name
+  public record Excluded(List<String> names, boolean expression) {
+    /// No module.
+    public static final Excluded NONE = new Excluded(List.of(), false);
+
+    /// @throws InvalidInput if the expression is none
+    public Excluded {
+      names = List.copyOf(names);
+      if (expression) Expression.of(names.getFirst());
+    }
+
+    boolean hold(String module) {
+      return expression ? Expression.of(names.getFirst()).matches(module) : names.stream().anyMatch(n -> ends(module, n));
     }
   }
 
@@ -83,20 +100,26 @@ public record LoraConfig(
   /// Keys a 2026 PEFT writes, with the values that mean "not used"; any other value is a feature we do not have.
   private static final Map<String, Object> NEUTRAL =
       Map.ofEntries(
-          Map.entry("fan_in_fan_out", false), Map.entry("lora_bias", false),
-          Map.entry("bias", "none"), Map.entry("use_qalora", false), Map.entry("ensure_weight_tying", false));
+          Map.entry("lora_bias", false), Map.entry("use_qalora", false));
   private static final List<String> NULLS =
       List.of(
-          "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
-          "kasa_config", "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config", "target_parameters",
+          "alora_invocation_tokens", "arrow_config", "corda_config", "kasa_config", "layer_replication", "lora_ga_config",
+          "megatron_config", "monteclora_config", "target_parameters",
           "trainable_token_indices", "use_bdlora", "velora_config");
   private static final List<String> IGNORED =
       List.of(
           "peft_type", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "target_modules",
           "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern", "megatron_core",
-          "layers_to_transform", "layers_pattern", "modules_to_save", "loftq_config", "qalora_group_size", "task_type");
+          "layers_to_transform", "layers_pattern", "modules_to_save", "exclude_modules", "loftq_config", "qalora_group_size",
+          "task_type", "ensure_weight_tying", "bias",
+          // What transformers class the model was, how A was started, and the layout of layers that a Llama does not have.
+          "auto_mapping", "eva_config", "fan_in_fan_out");
+  private static final List<String> BIASES = List.of("none", "all", "lora_only");
   private static final List<String> KEEPING_THE_BASE = List.of("true", "false", "gaussian", "orthogonal", "eva");
+  private static final List<String> STARTS_FROM_THE_BASE = List.of("pissa", "olora");
   private static final String ALL_LINEAR = "all-linear";
+  private static final String EMBEDDING = "model.embed_tokens";
+  private static final String HEAD = "lm_head";
 
   public LoraConfig {
     checkRank("LoRA r", r);
@@ -112,9 +135,9 @@ public record LoraConfig(
     rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
     alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
     warnings = List.copyOf(warnings);
-    if (targetRegex) pattern(targetModules.getFirst());
-    rankPattern.forEach((key, rank) -> checkRank("LoRA r of " + suffix(key), rank));
-    alphaPattern.forEach((key, a) -> checkAlpha("LoRA alpha of " + suffix(key), a));
+    if (targetRegex) Expression.of(targetModules.getFirst());
+    rankPattern.forEach((key, rank) -> checkRank("LoRA r of " + suffix(key).python(), rank));
+    alphaPattern.forEach((key, a) -> checkAlpha("LoRA alpha of " + suffix(key).python(), a));
     if (!blocks.indices.isEmpty() && (targetRegex || targetModules.equals(List.of(ALL_LINEAR)))) {
       throw new InvalidInput("layers_to_transform is set, but the targets are one expression",
           "list suffixes such as q_proj, v_proj, or put the layers into the expression");
@@ -131,31 +154,31 @@ public record LoraConfig(
       int r, double alpha, double dropout, List<String> targetModules, boolean targetRegex, boolean rslora,
       Map<String, Integer> rankPattern, Map<String, Double> alphaPattern, String baseModel, List<String> warnings) {
     this(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings, false, Blocks.ALL,
-        List.of());
+        List.of(), Excluded.NONE, false);
   }
 
   /// The same configuration with DoRA, or without.
   public LoraConfig withDora(boolean dora) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
-        dora, blocks, modulesToSave);
+        dora, blocks, modulesToSave, excluded, weightTying);
   }
 
   /// The same configuration with other ranks and alphas for some modules.
   public LoraConfig withPatterns(Map<String, Integer> ranks, Map<String, Double> alphas) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, ranks, alphas, baseModel, warnings, dora, blocks,
-        modulesToSave);
+        modulesToSave, excluded, weightTying);
   }
 
   /// The same configuration for some blocks only.
   public LoraConfig in(Blocks blocks) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
-        dora, blocks, modulesToSave);
+        dora, blocks, modulesToSave, excluded, weightTying);
   }
 
   /// The same configuration with modules that are trained whole.
   public LoraConfig saving(List<String> modules) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, baseModel, warnings,
-        dora, blocks, modules);
+        dora, blocks, modules, excluded, weightTying);
   }
 
   private static void checkRank(String what, int r) {
@@ -163,7 +186,7 @@ public record LoraConfig(
   }
 
   private static void checkAlpha(String what, double alpha) {
-    if (!(alpha > 0 && alpha < 1e30)) throw new InvalidInput(what + " is " + alpha, "expected a positive number, for example 16");
+    if (!(alpha >= 0 && alpha < 1e30)) throw new InvalidInput(what + " is " + alpha, "expected 0 or more, for example 16");
   }
 
   /// A configuration with PEFT's defaults for everything else.
@@ -171,63 +194,28 @@ public record LoraConfig(
     return new LoraConfig(r, alpha, dropout, targets, false, rslora, Map.of(), Map.of(), "", List.of());
   }
 
-  private static Pattern pattern(String regex) {
-    try {
-      return Pattern.compile(regex);
-    } catch (PatternSyntaxException e) {
-      throw new InvalidInput("'" + JsonFile.brief(regex) + "' is not a regular expression: " + e.getDescription(),
-          "give a list of suffixes or a valid expression", e);
-    }
+  private static Expression suffix(String key) {
+    return Expression.of("(.*\\.)?(" + key + ")$");
   }
 
-  private static Pattern suffix(String key) {
-    return pattern("(.*\\.)?(" + key + ")$");
-  }
-
-  private static boolean matches(Pattern pattern, String module) {
-    return pattern.matcher(new Watched(module, pattern)).matches();
-  }
-
-  /// A module's name that a match may look at only so often: an expression that would try for hours is refused in a moment.
-  private static final class Watched implements CharSequence {
-    private final String name;
-    private final Pattern pattern;
-    private int patience = 1_000_000;
-
-    Watched(String name, Pattern pattern) {
-      this.name = name;
-      this.pattern = pattern;
-    }
-
-    @Override
-    public char charAt(int index) {
-      if (--patience >= 0) return name.charAt(index);
-      throw new InvalidInput("the expression '" + JsonFile.brief(pattern) + "' takes too long on " + name,
-          "give a list of suffixes or a simpler expression");
-    }
-
-    @Override
-    public int length() {
-      return name.length();
-    }
-
-    @Override
-    public CharSequence subSequence(int start, int end) {
-      return name.subSequence(start, end);
-    }
-
-    @Override
-    public String toString() {
-      return name;
-    }
+  private static boolean ends(String module, String name) {
+    return module.equals(name) || module.endsWith("." + name);
   }
 
   /// Whether the module of that full name gets an adapter.
   public boolean targets(String module) {
+    if (excluded.hold(module)) return false;
     if (modulesToSave.stream().anyMatch(m -> ("." + module + ".").contains("." + m + "."))) return false;
-    if (targetRegex) return matches(pattern(targetModules.getFirst()), module);
-    if (targetModules.equals(List.of(ALL_LINEAR))) return true;
-    return targetModules.stream().anyMatch(t -> module.equals(t) || module.endsWith("." + t)) && blocks.hold(module);
+    if (targetRegex) return Expression.of(targetModules.getFirst()).matches(module);
+    if (targetModules.equals(List.of(ALL_LINEAR))) return !module.equals(EMBEDDING) && !module.equals(HEAD);
+    return targetModules.contains(module) || targetModules.stream().anyMatch(t -> ends(module, t)) && blocks.hold(module);
+  }
+
+  /// The listed targets that are the end of no module's name.
+  /// @param modules full names
+  public List<String> unmet(List<String> modules) {
+    if (targetRegex || targetModules.equals(List.of(ALL_LINEAR))) return List.of();
+    return targetModules.stream().filter(t -> modules.stream().noneMatch(m -> ends(m, t))).toList();
   }
 
   /// The element of `modulesToSave` by which the module of that full name is trained and saved whole, if any. PEFT's rule: its
@@ -241,9 +229,9 @@ public record LoraConfig(
     return Optional.empty();
   }
 
-  /// Whether embedding or head is trained whole: where a model has one tensor for both they become two.
+  /// Whether embedding or head is trained alone: where a model has one tensor for both they become two.
   public boolean parts() {
-    return saves("model.embed_tokens").isPresent() || saves("lm_head").isPresent();
+    return targets(HEAD) || !weightTying && (saves(EMBEDDING).isPresent() || saves(HEAD).isPresent());
   }
 
   /// Rank of the module's adapter.
@@ -261,7 +249,7 @@ public record LoraConfig(
   /// PEFT's rule: the key is a suffix that starts at a dot, or a regular expression for one; the first that matches counts.
   private static <T> T matching(Map<String, T> patterns, String module, T otherwise) {
     for (var e : patterns.entrySet()) {
-      if (matches(suffix(e.getKey()), module)) return e.getValue();
+      if (suffix(e.getKey()).matches(module)) return e.getValue();
     }
     return otherwise;
   }
@@ -291,9 +279,15 @@ public record LoraConfig(
         warnings.add("unknown key " + JsonFile.brief(key));
       }
     }
+    // A Llama has no biases to train: where one is in the weights it is refused there.
+    if (!BIASES.contains(c.text("bias", "none"))) throw c.wrong("bias", "one of " + BIASES);
     // Other starts (PiSSA, OLoRA, CorDA, LoftQ …) change the base weights: such an adapter is wrong on the base it names.
-    if (c.has("init_lora_weights") && !KEEPING_THE_BASE.contains(c.object().path("init_lora_weights").asText())) {
-      throw unsupported(c, "init_lora_weights");
+    var start = c.object().path("init_lora_weights").asText();
+    if (c.has("init_lora_weights") && !KEEPING_THE_BASE.contains(start)) {
+      if (STARTS_FROM_THE_BASE.stream().noneMatch(start::startsWith)) throw unsupported(c, "init_lora_weights");
+      throw new InvalidInput("init_lora_weights is " + JsonFile.brief(c.object().path("init_lora_weights"))
+          + ", which belongs to a base that was changed",
+          "in PEFT: save_pretrained(folder, path_initial_model_for_weight_conversion=<the adapter as saved before training>)");
     }
     boolean list = c.object().path("target_modules").isArray();
     var targets = DEFAULT_TARGETS;
@@ -305,7 +299,10 @@ public record LoraConfig(
         c.integer("r", 8), c.number("lora_alpha", 8), c.number("lora_dropout", 0), targets, regex, c.flag("use_rslora", false),
         pattern(c, "rank_pattern", JsonFile::integer), pattern(c, "alpha_pattern", JsonFile::number),
         c.text("base_model_name_or_path", ""), warnings, c.flag("use_dora", false),
-        new Blocks(numbers(c, "layers_to_transform"), words(c, "layers_pattern")), words(c, "modules_to_save"));
+        new Blocks(numbers(c, "layers_to_transform"), words(c, "layers_pattern")), words(c, "modules_to_save"),
+        new Excluded(words(c, "exclude_modules"), c.object().path("exclude_modules").isTextual()
+            && !c.text("exclude_modules", "").isEmpty()),
+        c.flag("ensure_weight_tying", false));
   }
 
   /// A list of numbers, or one number.
@@ -355,6 +352,13 @@ public record LoraConfig(
     var alphas = nodes.objectNode();
     alphaPattern.forEach((key, a) -> alphas.set(key, number(a)));
     c.put("alpha_pattern", alphas);
+    c.put("auto_mapping", nodes.nullNode());
+    c.put("bias", nodes.textNode("none"));
+    c.put("ensure_weight_tying", nodes.booleanNode(weightTying));
+    c.put("eva_config", nodes.nullNode());
+    c.put("exclude_modules", excluded.names.isEmpty() ? nodes.nullNode() : excluded.expression
+        ? nodes.textNode(excluded.names.getFirst()) : JSON.valueToTree(excluded.names));
+    c.put("fan_in_fan_out", nodes.booleanNode(false));
     c.put("base_model_name_or_path", baseModel.isEmpty() ? nodes.nullNode() : nodes.textNode(baseModel));
     c.put("inference_mode", nodes.booleanNode(true));
     c.put("init_lora_weights", nodes.booleanNode(true));
@@ -394,6 +398,6 @@ public record LoraConfig(
   @Override
   public LoraConfig onBase(String name) {
     return new LoraConfig(r, alpha, dropout, targetModules, targetRegex, rslora, rankPattern, alphaPattern, name, warnings, dora,
-        blocks, modulesToSave);
+        blocks, modulesToSave, excluded, weightTying);
   }
 }

@@ -30,11 +30,13 @@ import org.llmcore.tensor.Weight;
 ///
 /// A soft prompt (n,C), if there is one, stands before every sequence; its rows reach neither head nor loss.
 ///
+/// An adapter may decorate the head: `projection` then stands before it, and logits and their gradient are f32 for all tokens at once.
+///
 /// Activations are computed in `activations`; weights keep their own dtype. With `int8` a head in few bits takes hidden states in eight, as
 /// its layers do (`QuantLinear`). T tokens, C hidden width, V vocabulary.
 public record Decoder(
     LlamaConfig config, DType activations, Parameters parameters, Tensor embedding, List<Block> blocks, Tensor norm, Weight head, boolean int8,
-    Optional<Tensor> prompt) {
+    Optional<Tensor> prompt, Optional<Linear> projection) {
   /// Logits that exist together in `loss`: 384 tokens of a vocabulary of 32,000, 49 MB. With fewer the head and its gradient pass
   /// through memory more often than their products take.
   private static final int LOGITS = 384 * 32_000;
@@ -79,7 +81,7 @@ public record Decoder(
     var norm = vector(all, region, "model.norm", c.hidden(), weights, trainable);
     var head = form.head().<Weight>map(t -> Blocks.carve(region, t, c.vocabulary(), c.hidden()))
         .orElseGet(() -> c.tiedHead() ? all.twin(embedding) : matrix(all, region, HEAD, c.vocabulary(), c.hidden(), weights, trainable));
-    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, false, Optional.empty());
+    return new Decoder(c, form.activations(), all, embedding, List.copyOf(blocks), norm, head, false, Optional.empty(), Optional.empty());
   }
 
   private static Tensor vector(Parameters all, Region region, String name, int n, DType dtype, boolean trainable) {
@@ -120,7 +122,7 @@ public record Decoder(
 
   /// The same model with every linear layer of its blocks replaced by `f` of it.
   public Decoder mapped(UnaryOperator<Linear> f) {
-    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, int8, prompt);
+    return new Decoder(config, activations, parameters, embedding, blocks.stream().map(b -> b.mapped(f)).toList(), norm, head, int8, prompt, projection);
   }
 
   /// The same model with every dense weight replaced by `f` of its module's name and itself.
@@ -136,12 +138,25 @@ public record Decoder(
     }
     return new Decoder(
         config, activations, parameters, f.apply("model.embed_tokens", embedding), List.copyOf(all), f.apply("model.norm", norm),
-        head instanceof Tensor t ? f.apply(HEAD, t) : head, int8, prompt);
+        head instanceof Tensor t ? f.apply(HEAD, t) : head, int8, prompt, projection);
   }
 
   /// The same model with another projection onto the vocabulary.
   public Decoder projected(Weight head) {
-    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, prompt);
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, prompt, projection);
+  }
+
+  /// The same model with a layer before its head that computes the logits.
+  public Decoder projected(Linear projection) {
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, prompt, Optional.of(projection));
+  }
+
+  /// The projection onto the vocabulary as a layer.
+  public Linear projector() {
+    return projection.orElseGet(() -> switch (head) {
+      case Tensor t -> new DenseLinear(HEAD, t);
+      case QuantMatrix q -> new QuantLinear(HEAD, q, int8);
+    });
   }
 
   /// Whether any weights are in few bits.
@@ -152,7 +167,7 @@ public record Decoder(
   /// The same model with activations in eight bits where they meet weights in few: for inference, before adapters are attached.
   public Decoder withInt8() {
     var layers = mapped(l -> l instanceof QuantLinear q ? new QuantLinear(q.name(), q.w(), true) : l);
-    return new Decoder(config, activations, parameters, embedding, layers.blocks, norm, head, true, prompt);
+    return new Decoder(config, activations, parameters, embedding, layers.blocks, norm, head, true, prompt, projection);
   }
 
   /// The same model with its layers in few bits as dense weights of their values, in the dtype of the embedding; a head in few bits that
@@ -161,11 +176,11 @@ public record Decoder(
     var all = new Parameters();
     parameters.map().forEach(all::put);
     var layers = mapped(l -> l instanceof QuantLinear q ? new DenseLinear(q.name(), dense(device, region, all, q.name(), q.w())) : l);
-    var projection = switch (head) {
+    var dense = switch (head) {
       case Tensor t -> t;
       case QuantMatrix q -> config.tiedHead() ? all.twin(embedding) : dense(device, region, all, HEAD, q);
     };
-    return new Decoder(config, activations, all, embedding, layers.blocks, norm, projection, false, prompt);
+    return new Decoder(config, activations, all, embedding, layers.blocks, norm, dense, false, prompt, projection);
   }
 
   private Tensor dense(Device device, Region region, Parameters all, String name, QuantMatrix q) {
@@ -187,12 +202,12 @@ public record Decoder(
     parameters.map().forEach(all::put);
     var copy = all.put(HEAD + ".weight", region.carve(embedding.dtype(), embedding.shape()));
     device.run(new Move.Copy(Sink.write(copy), embedding));
-    return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, int8, prompt);
+    return new Decoder(config.untied(), activations, all, embedding, blocks, norm, copy, int8, prompt, projection);
   }
 
   /// The same model with a soft prompt (n,C) before every sequence.
   public Decoder prompted(Tensor prompt) {
-    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, Optional.of(prompt));
+    return new Decoder(config, activations, parameters, embedding, blocks, norm, head, int8, Optional.of(prompt), projection);
   }
 
   /// Virtual tokens before every sequence: the rows of the soft prompt, or 0.
@@ -235,6 +250,7 @@ public record Decoder(
 
   /// Logits (T,V) in f32 of hidden states (T,C).
   public Tensor logits(Pass p, Tensor hidden) {
+    if (projection.isPresent()) return projected(p, hidden, projection.get());
     var z = p.empty(DType.F32, hidden.dim(0), config.vocabulary());
     switch (head) {
       case Tensor t -> p.run(new MatMul.Product(Sink.write(z), hidden, t, false, true, 1));
@@ -243,10 +259,21 @@ public record Decoder(
     return z;
   }
 
+  private static Tensor projected(Pass p, Tensor hidden, Linear projection) {
+    return projection.apply(p, hidden.dtype() == DType.F32 ? hidden : Move.cast(p, hidden, DType.F32)); // (T,V)
+  }
+
   /// Loss per token (T) in nats, 0 where the target is −100. In a training pass the gradients of Σ scale·loss are seeded:
   /// `Pass.backward()` does the rest.
   public Tensor loss(Pass p, Tokens tokens, Tensor targets, float scale, boolean recompute) {
     var x = hidden(p, tokens, new Mixing.Within(tokens.starts()), recompute, new ArrayList<>());
+    if (projection.isPresent()) {
+      var z = projected(p, x, projection.get());
+      if (!p.taped()) return CrossEntropy.apply(p, z, targets);
+      var loss = p.empty(DType.F32, x.dim(0));
+      p.run(new CrossEntropy.Fused(loss, p.sink(z).tensor(), z, targets, scale));
+      return loss;
+    }
     int chunk = Math.max(64, LOGITS / config.vocabulary());
     return switch (head) {
       case Tensor t -> CrossEntropy.linear(p, x, t, targets, scale, chunk);

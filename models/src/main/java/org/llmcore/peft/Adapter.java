@@ -1,5 +1,7 @@
 package org.llmcore.peft;
 
+import java.util.List;
+
 import org.llmcore.checkpoint.AdapterConfig;
 import org.llmcore.model.Decoder;
 import org.llmcore.model.Parameters;
@@ -13,6 +15,11 @@ public sealed interface Adapter permits Lora, SoftPrompt {
 
   /// What is trained, f32, under PEFT's names.
   Parameters parameters();
+
+  /// What its configuration names that the model does not have, in sentences.
+  default List<String> notes() {
+    return List.of();
+  }
 
   /// Coordinates of the next micro-batch's random decisions, where the adapter makes any.
   default void at(long seed, long step, long row) {}

@@ -5,6 +5,8 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Stream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.checkpoint.LoraConfig;
@@ -12,6 +14,7 @@ import org.llmcore.model.Decoder;
 import org.llmcore.model.DenseLinear;
 import org.llmcore.model.Linear;
 import org.llmcore.model.Parameters;
+import org.llmcore.model.QuantLinear;
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.MatMul;
@@ -39,7 +42,8 @@ import org.llmcore.tensor.Weight;
 public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, List<LoraLinear> layers, LoraLinear.Masks masks,
     Map<String, DoraLinear> doras, List<Whole> wholes)
     implements Adapter {
-  private static final String PREFIX = "base_model.model.";
+  static final String PREFIX = "base_model.model.";
+  static final String EMBEDDING = "model.embed_tokens";
 
   /// A module trained whole.
   /// @param base the weight of the base, of any dtype, or in few bits
@@ -47,70 +51,113 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   public record Whole(String module, Weight base, Tensor trained) {}
 
   /// Carves A and B for every targeted layer of `base`, and copies of what is trained whole, content undefined.
-  /// @throws InvalidInput if no layer is targeted
+  /// @throws InvalidInput if a target is no layer of the model
   public static Lora attach(Decoder base, LoraConfig config, Region region) {
-    var parameters = new Parameters();
-    var layers = new ArrayList<LoraLinear>();
-    var doras = new LinkedHashMap<String, DoraLinear>();
-    var wholes = new ArrayList<Whole>();
-    var masks = new LoraLinear.Masks();
+    return attach(base, config, region, Set.of());
+  }
+
+  /// @param replaced what is put whole in the place of the base's although it is none of `modules_to_save`: embedding, head. With a
+  ///     tied head the embedding is both
+  static Lora attach(Decoder base, LoraConfig config, Region region, Set<String> replaced) {
+    check(base, config);
+    var work = new Attachment(config, region, new Parameters(), new ArrayList<>(), new LinkedHashMap<>(), new LoraLinear.Masks(), new ArrayList<>());
+    boolean shared = shares(base, config, replaced);
     var copied =
         base.replaced(
             (module, w) -> {
-              if (config.saves(module).isEmpty()) return w;
-              var trained = parameters.put(PREFIX + module + ".weight", region.parameter(DType.F32, w.shape()));
-              wholes.add(new Whole(module, w, trained));
-              return trained;
+              if (shared && module.equals(Decoder.HEAD)) return work.parameters.get(PREFIX + EMBEDDING + ".weight");
+              return config.saves(module).isPresent() || replaced.contains(module) ? work.whole(module, w, w.shape()) : w;
             });
-    var projected = copied;
-    if (copied.head() instanceof QuantMatrix q && config.saves(Decoder.HEAD).isPresent()) {
-      var trained = parameters.put(PREFIX + Decoder.HEAD + ".weight", region.parameter(DType.F32, Shape.of(q.outputs(), q.inputs())));
-      wholes.add(new Whole(Decoder.HEAD, q, trained));
-      projected = copied.projected(trained);
+    if (copied.head() instanceof QuantMatrix q) {
+      if (shared) copied = copied.projected(work.parameters.get(PREFIX + EMBEDDING + ".weight"));
+      else if (config.saves(Decoder.HEAD).isPresent() || replaced.contains(Decoder.HEAD)) {
+        copied = copied.projected(work.whole(Decoder.HEAD, q, Shape.of(q.outputs(), q.inputs())));
+      }
     }
-    var decorated =
-        projected.mapped(
-            linear -> {
-              if (config.saves(linear.name()).isPresent()) {
-                if (linear instanceof DenseLinear && !config.targets(linear.name())) return linear;
-                throw new InvalidInput("layer " + linear.name() + " is one of modules_to_save, but "
-                    + (linear instanceof DenseLinear ? "a target as well" : "held in few bits"), "make it a target only");
-              }
-              if (!config.targets(linear.name())) return linear;
-              int r = config.rank(linear.name());
-              var a = parameters.put(PREFIX + linear.name() + ".lora_A.weight", region.parameter(DType.F32, Shape.of(r, linear.inputs())));
-              var bt = parameters.put(PREFIX + linear.name() + ".lora_B.weight", region.parameter(DType.F32, Shape.of(r, linear.outputs())));
-              var layer = new LoraLinear(linear, a, bt, (float) config.scale(linear.name()), (float) config.dropout(), masks);
-              layers.add(layer);
-              if (!config.dora()) return layer;
-              var m = parameters.put(PREFIX + linear.name() + ".lora_magnitude_vector", region.parameter(DType.F32, Shape.of(linear.outputs())));
-              var dora = new DoraLinear(layer, m);
-              doras.put(layer.name(), dora);
-              return dora;
-            });
-    if (layers.isEmpty()) {
+    var decorated = copied.mapped(work::decorated);
+    var head = decorated.projector();
+    if (config.targets(Decoder.HEAD)) decorated = decorated.projected(work.decorated(head));
+    if (work.layers.isEmpty()) {
       throw new InvalidInput(
           "LoRA targets no layer of this model: " + config.targetModules(),
           "name suffixes such as q_proj, v_proj, a full-match regular expression, or all-linear");
     }
-    return new Lora(config, decorated, parameters, List.copyOf(layers), masks, Collections.unmodifiableMap(doras),
-        List.copyOf(wholes));
+    return new Lora(config, decorated, work.parameters, List.copyOf(work.layers), work.masks, Collections.unmodifiableMap(work.doras),
+        List.copyOf(work.wholes));
+  }
+
+  /// Whether one new tensor is embedding and head.
+  static boolean shares(Decoder base, LoraConfig config, Set<String> replaced) {
+    if (!base.config().tiedHead()) return false;
+    return replaced.contains(EMBEDDING) && config.saves(Decoder.HEAD).isEmpty() || config.weightTying() && config.saves(EMBEDDING).isPresent();
+  }
+
+  private static void check(Decoder base, LoraConfig config) {
+    if (config.targets(EMBEDDING)) {
+      throw new InvalidInput("LoRA targets embed_tokens, which is not supported", "train it whole: name it in modules_to_save");
+    }
+    boolean head = config.targets(Decoder.HEAD) || config.saves(Decoder.HEAD).isPresent() && config.saves(EMBEDDING).isEmpty();
+    if (config.weightTying() && base.config().tiedHead() && head) {
+      throw new InvalidInput("ensure_weight_tying is true and lm_head is adapted, but the head is the embedding",
+          "name embed_tokens in modules_to_save, or leave ensure_weight_tying out");
+    }
+  }
+
+  /// What has been carved while the model is walked through.
+  private record Attachment(
+      LoraConfig config, Region region, Parameters parameters, List<LoraLinear> layers, Map<String, DoraLinear> doras,
+      LoraLinear.Masks masks, List<Whole> wholes) {
+    Tensor parameter(String name, Shape shape) {
+      return parameters.put(PREFIX + name, region.parameter(DType.F32, shape));
+    }
+
+    Tensor whole(String module, Weight base, Shape shape) {
+      var trained = parameter(module + ".weight", shape);
+      wholes.add(new Whole(module, base, trained));
+      return trained;
+    }
+
+    Linear decorated(Linear linear) {
+      var name = linear.name();
+      if (config.saves(name).isPresent()) {
+        if (config.targets(name)) {
+          throw new InvalidInput("layer " + name + " is one of modules_to_save, but a target as well", "make it a target only");
+        }
+        return linear instanceof QuantLinear q ? new DenseLinear(name, whole(name, q.w(), Shape.of(q.outputs(), q.inputs()))) : linear;
+      }
+      if (!config.targets(name)) return linear;
+      int r = config.rank(name);
+      var a = parameter(name + ".lora_A.weight", Shape.of(r, linear.inputs()));
+      var bt = parameter(name + ".lora_B.weight", Shape.of(r, linear.outputs()));
+      var layer = new LoraLinear(linear, a, bt, (float) config.scale(name), (float) config.dropout(), masks);
+      layers.add(layer);
+      if (!config.dora()) return layer;
+      var dora = new DoraLinear(layer, parameter(name + ".lora_magnitude_vector", Shape.of(linear.outputs())));
+      doras.put(name, dora);
+      return dora;
+    }
   }
 
   /// Refuses names that mean nothing in this model, which PEFT passes over in silence.
   /// @throws InvalidInput if a name of `modules_to_save` or a number of `layers_to_transform` meets nothing
   public Lora checked() {
-    for (var m : config.modulesToSave()) {
-      if (wholes.stream().noneMatch(w -> config.saves(w.module).filter(m::equals).isPresent())) {
-        throw new InvalidInput("modules_to_save names " + m + ", which this model does not have",
-            "for example embed_tokens, lm_head, input_layernorm, model.norm");
-      }
-    }
+    for (var note : notes()) throw new InvalidInput(note, "for example q_proj, down_proj, lm_head; to be trained whole also embed_tokens, model.norm");
     int blocks = decoder.blocks().size();
     for (int i : config.blocks().indices()) {
       if (i >= blocks) throw new InvalidInput("layers_to_transform names block " + i, "the model has blocks 0 … " + (blocks - 1));
     }
     return this;
+  }
+
+  @Override
+  public List<String> notes() {
+    var saved = Stream.concat(wholes.stream().map(Whole::module), Stream.of(Decoder.HEAD)).flatMap(m -> config.saves(m).stream()).toList();
+    var modules = new ArrayList<>(linears(decoder));
+    modules.add(Decoder.HEAD);
+    return Stream.concat(
+        config.unmet(modules).stream().map(t -> "LoRA targets " + t),
+        config.modulesToSave().stream().filter(m -> !saved.contains(m)).map(m -> "modules_to_save names " + m))
+        .map(n -> n + ", which this model does not have").toList();
   }
 
   @Override
@@ -149,7 +196,7 @@ public record Lora(LoraConfig config, Decoder decoder, Parameters parameters, Li
   /// one
   public void merge(Device device) {
     if (decoder.config().tiedHead() && config.parts()) {
-      throw new InvalidInput("the adapter was trained with a head that is not the embedding", "untie the model before merging");
+      throw new InvalidInput("the adapter belongs to a head that is not the embedding", "untie the model before merging");
     }
     for (var layer : layers) {
       if (!(layer.base() instanceof DenseLinear dense)) {

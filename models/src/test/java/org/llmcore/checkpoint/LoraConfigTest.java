@@ -99,6 +99,41 @@ class LoraConfigTest {
     assertThatThrownBy(() -> rank.rank("x".repeat(200))).isInstanceOf(InvalidInput.class).hasMessageContaining("takes too long");
   }
 
+  @Test
+  void expressionsArePythons() throws IOException {
+    assertThat(with("\"target_modules\": \"(?P<a_b>.*)\\\\.q_proj\\\\Z\"").targets(Q)).isTrue();
+    assertThat(with("\"target_modules\": \".*\\\\.(?P<x>[a-z])_p(?P=x)oj\"").targets("model.r_proj")).isTrue();
+    assertThat(with("\"target_modules\": \".*\\\\.(?P<x>[a-z])_p(?P=x)oj\"").targets(Q)).isFalse();
+    assertThat(with("\"target_modules\": \".*[]q[&&^o]_proj\"").targets(Q)).isTrue();
+    assertThat(with("\"target_modules\": \"[^]]*[[q]_proj\"").targets(Q)).isTrue();
+    assertThat(with("\"r\": 8, \"rank_pattern\": {\"(?P<x>q)_proj\": 2}").rank(Q)).isEqualTo(2);
+    refused("\"target_modules\": \"(?P<x\"", "'(?P<x' is not a regular expression");
+    refused("\"target_modules\": \"(?P=x)\"", "'(?P=x)' is not a regular expression");
+  }
+
+  @Test
+  void excludedModulesAreNoTargets() throws IOException {
+    var list = with("\"target_modules\": \"all-linear\", \"exclude_modules\": [\"down_proj\", \"layers.0.self_attn.q_proj\"]");
+    assertThat(List.of(Q, O, DOWN)).filteredOn(list::targets).containsExactly(O);
+    assertThat(list.targets("model.layers.1.self_attn.q_proj")).isTrue();
+    var expression = with("\"target_modules\": [\"q_proj\", \"o_proj\"], \"exclude_modules\": \".*layers\\\\.1\\\\d\\\\..*\"");
+    assertThat(List.of(Q, O)).filteredOn(expression::targets).containsExactly(Q);
+    assertThat(with("\"target_modules\": [\"q_proj\"], \"exclude_modules\": \"q_proj\"").targets(Q)).as("not the whole name").isTrue();
+    for (var c : List.of(list, expression)) assertThat(read(c.toJson())).isEqualTo(c);
+    assertThat(JSON.readTree(expression.toJson()).get("exclude_modules").textValue()).isEqualTo(".*layers\\.1\\d\\..*");
+  }
+
+  @Test
+  void theHeadIsATargetByNameOnly() throws IOException {
+    assertThat(with("\"target_modules\": \"all-linear\"").targets("lm_head")).isFalse();
+    assertThat(with("\"target_modules\": \"all-linear\"").parts()).isFalse();
+    var named = with("\"target_modules\": [\"q_proj\", \"lm_head\"], \"layers_to_transform\": [0]");
+    assertThat(List.of(Q, "lm_head")).allMatch(named::targets);
+    assertThat(named.parts()).isTrue();
+    assertThat(named.unmet(List.of(Q, "lm_head"))).isEmpty();
+    assertThat(named.unmet(List.of(O))).containsExactly("q_proj", "lm_head");
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"all-linear", "ALL-LINEAR", "All-Linear"})
   void allLinearMeansEveryLayerOffered(String spelling) throws IOException {
@@ -113,7 +148,8 @@ class LoraConfigTest {
     assertThat(List.of(Q, O, DOWN)).filteredOn(two::targets).containsExactly(Q, O);
     var one = with("\"target_modules\": [\"q_proj\", \"o_proj\", \"down_proj\"], \"layers_to_transform\": 1, \"layers_pattern\": \"layers\"");
     assertThat(List.of(Q, O, DOWN)).filteredOn(one::targets).containsExactly(DOWN);
-    assertThat(one.targets("down_proj")).isFalse();
+    assertThat(one.targets("model.down_proj")).isFalse();
+    assertThat(one.targets("down_proj")).as("PEFT asks for no block where a list has the whole name").isTrue();
     var other = with("\"target_modules\": [\"q_proj\"], \"layers_to_transform\": [0], \"layers_pattern\": [\"h\", \"blocks\"]");
     assertThat(other.targets(Q)).isFalse();
     assertThat(other.targets("model.blocks.0.q_proj")).isTrue();
@@ -162,15 +198,12 @@ class LoraConfigTest {
 
   @ParameterizedTest
   @CsvSource(delimiter = '|', value = {
-      "fan_in_fan_out | true", "lora_bias | true", "bias | \"all\"", "bias | \"lora_only\"",
-      "use_qalora | true", "ensure_weight_tying | true",
-      "exclude_modules | \"lm_head\"", "exclude_modules | [\"q_proj\"]",
+      "lora_bias | true", "use_qalora | true",
       "target_parameters | [\"mlp.experts.gate_up_proj\"]",
       "layer_replication | [[0, 4], [2, 5]]", "trainable_token_indices | [1]",
       "trainable_token_indices | {\"embed_tokens\": [1]}", "alora_invocation_tokens | [3]",
-      "use_bdlora | true", "megatron_config | {\"a\": 1}", "eva_config | {\"rho\": 2}", "corda_config | {\"a\": 1}",
-      "init_lora_weights | \"pissa\"",
-      "init_lora_weights | \"pissa_niter_4\"", "init_lora_weights | \"olora\"", "init_lora_weights | \"loftq\"",
+      "use_bdlora | true", "megatron_config | {\"a\": 1}", "corda_config | {\"a\": 1}",
+      "init_lora_weights | \"loftq\"", "init_lora_weights | \"lora_ga\"",
       "init_lora_weights | \"corda\"",
       "init_lora_weights | 3"})
   void featuresThatWouldChangeResultsAreRefusedByName(String key, String value) {
@@ -179,7 +212,16 @@ class LoraConfigTest {
   }
 
   @ParameterizedTest
+  @ValueSource(strings = {"pissa", "pissa_niter_4", "olora"})
+  void anAdapterOfAChangedBaseIsRefusedWithTheWayToSaveIt(String start) {
+    refused("\"init_lora_weights\": \"" + start + "\"", start, "path_initial_model_for_weight_conversion");
+  }
+
+  @ParameterizedTest
   @CsvSource(delimiter = '|', value = {
+      "auto_mapping | {\"base_model_class\": \"LlamaForCausalLM\"}", "eva_config | {\"rho\": 2.0}", "fan_in_fan_out | true",
+      "bias | \"all\"", "bias | \"lora_only\"", "ensure_weight_tying | true", "lora_alpha | 0", "alpha_pattern | {\"q_proj\": 0}",
+      "exclude_modules | \"\"", "exclude_modules | []", "exclude_modules | null",
       "use_dora | false", "bias | \"none\"", "bias | null", "modules_to_save | null", "modules_to_save | []",
       "layers_to_transform | []", "loftq_config | {\"loftq_bits\": 4}",
       "init_lora_weights | false", "init_lora_weights | \"gaussian\"", "init_lora_weights | \"eva\"", "use_bdlora | false",
@@ -200,7 +242,9 @@ class LoraConfigTest {
   @CsvSource(delimiter = '|', value = {
       "r | 0 | LoRA r is 0", "r | -8 | LoRA r is -8", "r | 2147483647 | LoRA r is", "r | 1e400 | r is", "r | \"8\" | r is \"8\"",
       "r | 8.5 | r is 8.5", "r | [8] | r is [8]",
-      "lora_alpha | 0 | alpha is 0", "lora_alpha | -1 | alpha is -1", "lora_alpha | \"16\" | lora_alpha is \"16\"",
+      "bias | \"some\" | bias is \"some\"", "exclude_modules | 5 | exclude_modules is 5", "exclude_modules | \"(\" | not a regular expression",
+      "ensure_weight_tying | 1 | ensure_weight_tying is 1",
+      "lora_alpha | -1 | alpha is -1", "lora_alpha | \"16\" | lora_alpha is \"16\"",
       "lora_alpha | 1e400 | lora_alpha is",
       "lora_dropout | 1 | dropout is 1", "lora_dropout | -0.1 | dropout is -0.1", "lora_dropout | \"0\" | lora_dropout is \"0\"",
       "use_rslora | \"true\" | use_rslora is \"true\"",

@@ -54,7 +54,7 @@ public final class Source implements AutoCloseable {
     var config = LlamaConfig.read(path.resolve("config.json"));
     var words = LanguageModel.words(path, tokenizer, config);
     var files = ModelFiles.open(path);
-    return new Source(config, words, ChatTemplate.beside(path), (name, shape) -> tensor(files, name, shape), files::close);
+    return new Source(config.fitting(files.entries()), words, ChatTemplate.beside(path), (name, shape) -> tensor(files, name, shape), files::close);
   }
 
   private static Source gguf(Path path, Optional<Path> tokenizer) {

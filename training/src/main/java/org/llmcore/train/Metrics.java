@@ -58,14 +58,21 @@ public final class Metrics implements AutoCloseable {
     }
   }
 
-  /// The file of a run that goes on after `step`: later lines, and one that was not finished, are cut off.
+  /// The file of a run that goes on after `step`: later lines are cut off, and a last one that cannot be read.
   public static Metrics resume(Path file, long step) {
     try {
       long keep = 0;
       if (Files.exists(file)) {
         try (var in = new BufferedInputStream(Files.newInputStream(file))) {
-          for (byte[] line = line(in); line.length > 0; line = line(in)) {
-            if (line[line.length - 1] != '\n' || parse(line, file).step() > step) break;
+          long reached = -1;
+          for (byte[] line = line(in); line.length > 0 && line[line.length - 1] == '\n'; line = line(in)) {
+            try {
+              reached = parse(line, file).step();
+            } catch (InvalidInput e) {
+              if (reached >= step && in.read() < 0) break;
+              throw e;
+            }
+            if (reached > step) break;
             keep += line.length;
           }
         }

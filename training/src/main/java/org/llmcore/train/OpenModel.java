@@ -3,6 +3,7 @@ package org.llmcore.train;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
@@ -23,7 +24,8 @@ import org.llmcore.tensor.Region;
 /// @param decoder the base's, decorated by the adapter
 /// @param sql whether prompts are `schema | question`, the form of the embedded SQL task
 /// @param adapter where the adapter's weights lie
-public record OpenModel(Device device, LanguageModel base, Decoder decoder, boolean sql, Region adapter) implements AutoCloseable {
+/// @param notes what was found in the files and is good to know
+public record OpenModel(Device device, LanguageModel base, Decoder decoder, boolean sql, Region adapter, List<String> notes) implements AutoCloseable {
   /// What to open.
   /// @param model path of a model, or `embedded:sql-base`
   /// @param tokenizer where the tokenizer is, if not with the model
@@ -82,8 +84,13 @@ public record OpenModel(Device device, LanguageModel base, Decoder decoder, bool
         throw new InvalidInput("activations cannot be in eight bits: the model has no weights in few bits", "leave --int8-activations out, or open a quantized model");
       }
       var decoder = int8 ? base.decoder().withInt8() : base.decoder();
-      if (place.adapter.isPresent()) decoder = PeftAdapter.attach(device, decoder, place.adapter.get(), region).decoder();
-      return new OpenModel(device, base, decoder, place.sql, region);
+      var notes = new ArrayList<>(base.notes());
+      if (place.adapter.isPresent()) {
+        var attached = PeftAdapter.attach(device, decoder, place.adapter.get(), region);
+        decoder = attached.decoder();
+        notes.addAll(attached.notes());
+      }
+      return new OpenModel(device, base, decoder, place.sql, region, List.copyOf(notes));
     } catch (RuntimeException e) {
       region.close();
       base.close();

@@ -1,6 +1,7 @@
 package org.llmcore.train;
 
 import java.io.IOException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -29,6 +30,7 @@ import org.llmcore.tensor.Region;
 /// | in `runs/<name>/`   | what                                                        |
 /// |---------------------|-------------------------------------------------------------|
 /// | `recipe.yaml`       | the recipe as resolved                                      |
+/// | `lock`              | empty; held while a process works in the folder             |
 /// | `adapter/` or `model/` | the result, as PEFT or transformers load it              |
 /// | `checkpoints/`      | what `--resume` continues from                              |
 /// | `metrics.jsonl`, `events.*`, `loss.png`, `summary.json` | what happened           |
@@ -71,24 +73,43 @@ public final class TrainingRun {
 
   /// Runs it.
   public Summary run() {
-    if (!resume && Files.exists(folder)) throw new InvalidInput(folder + " holds another run", "choose another name with --name, or continue it with --resume " + folder);
+    if (!resume && Files.exists(folder)) throw another();
     if (resume && !Files.isDirectory(folder)) throw new InvalidInput("there is no run in " + folder, "give the folder of an interrupted run");
-    try (var setup = Setup.of(device, recipe)) {
-      setup.model().notes().forEach(this::note);
-      setup.corpus().notes().forEach(this::note);
-      listener.planned(setup.memory());
-      if (!resume) create();
-      return train(setup);
+    if (resume) {
+      try (var _ = RunLock.of(folder); var setup = opened()) {
+        return train(setup);
+      }
     }
+    try (var setup = opened()) {
+      create();
+      try (var _ = RunLock.of(folder)) {
+        AtomicFile.write(folder.resolve("recipe.yaml"), RecipeFile.toYaml(recipe));
+        return train(setup);
+      }
+    }
+  }
+
+  private Setup opened() {
+    var setup = Setup.of(device, recipe);
+    setup.model().notes().forEach(this::note);
+    setup.corpus().notes().forEach(this::note);
+    listener.planned(setup.memory());
+    return setup;
+  }
+
+  private InvalidInput another() {
+    return new InvalidInput(folder + " holds another run", "choose another name with --name, or continue it with --resume " + folder);
   }
 
   private void create() {
     try {
-      Files.createDirectories(folder);
+      Files.createDirectories(folder.toAbsolutePath().getParent());
+      Files.createDirectory(folder);
+    } catch (FileAlreadyExistsException _) {
+      throw another();
     } catch (IOException e) {
       throw new InvalidInput("cannot create " + folder + ": " + e.getMessage(), "choose another folder with --set output.folder=…", e);
     }
-    AtomicFile.write(folder.resolve("recipe.yaml"), RecipeFile.toYaml(recipe));
   }
 
   private void note(String line) {

@@ -72,6 +72,17 @@ class MetricsTest {
   }
 
   @Test
+  void aLastLineThatCannotBeReadIsCutOffBehindTheStep() throws IOException {
+    Path file = three();
+    Files.writeString(file, "{\"step\":4,\u0000\u0000\n", StandardOpenOption.APPEND);
+    assertThatThrownBy(() -> Metrics.resume(file, 4)).as("it may be the step's own").isInstanceOf(InvalidInput.class).hasMessageContaining("not JSON");
+    Metrics.resume(file, 3).close();
+    assertThat(Metrics.read(file)).hasSize(3);
+    Files.writeString(file, "x\n{\"step\":4}\n", StandardOpenOption.APPEND);
+    assertThatThrownBy(() -> Metrics.resume(file, 3)).as("not the last").isInstanceOf(InvalidInput.class).hasMessageContaining("not JSON");
+  }
+
+  @Test
   void aRunWithoutMetricsYetResumesWithAnEmptyFile() {
     Path file = folder.resolve("new.jsonl");
     Metrics.resume(file, 5).close();

@@ -42,7 +42,12 @@ class PeftPeerTest {
        "saved": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "modules_to_save": ["embed_tokens", "lm_head",
            "norm"]},
        "embedding": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "modules_to_save": ["embed_tokens"]},
-       "mlp": {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "modules_to_save": ["layers.2.mlp"]}}
+       "mlp": {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "modules_to_save": ["layers.2.mlp"]},
+       "head": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "lm_head"]},
+       "dorahead": {"r": 4, "lora_alpha": 8, "use_dora": true, "target_modules": ["q_proj", "lm_head"]},
+       "excluded": {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "exclude_modules": ["down_proj", "layers.2.self_attn"]},
+       "python": {"r": 4, "lora_alpha": 8, "target_modules": "(?P<any_list>.*)\\\\.[qv]_proj\\\\Z", "exclude_modules": ".*\\\\.3\\\\..*",
+           "bias": "all", "fan_in_fan_out": true}}
       """;
 
   @TempDir private Path folder;

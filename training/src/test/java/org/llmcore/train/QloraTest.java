@@ -13,15 +13,20 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.TooLong;
+import org.llmcore.model.Decoder;
+import org.llmcore.model.DenseLinear;
 import org.llmcore.model.LanguageModel;
+import org.llmcore.model.Linear;
 import org.llmcore.model.Precision;
 import org.llmcore.model.QuantLinear;
 import org.llmcore.op.Device;
 import org.llmcore.peft.Lora;
 import org.llmcore.peft.LoraLinear;
 import org.llmcore.peft.PeftAdapter;
+import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Region;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -101,6 +106,30 @@ class QloraTest {
       Lora lora = PeftAdapter.load(device, base.decoder(), folder.resolve("short/adapter"), region);
       assertThatThrownBy(() -> lora.merge(device)).isInstanceOf(InvalidInput.class).hasMessageContaining("not dense");
     }
+  }
+
+  @Test
+  void aLayerInFewBitsIsTrainedWholeFromItsValuesAndMergedIntoTheDenseBase() {
+    var config = LoraConfig.of(2, 4, 0, false, List.of("q_proj")).saving(List.of("1.mlp.down_proj"));
+    try (Device device = new CpuDevice(true, 2);
+        var base = LanguageModel.open(device, Embedded.path("embedded:sql-base"), Optional.empty(), Precision.NF4, false);
+        var region = Region.growing("adapter")) {
+      var lora = Lora.attach(base.decoder(), config, region).checked();
+      lora.initialise(device, 1);
+      var whole = lora.wholes().getFirst();
+      var few = (QuantMatrix) whole.base();
+      for (int r = 0; r < few.outputs(); r++) assertThat(whole.trained().slice(r, r + 1).toFloats()).isEqualTo(few.row(r));
+      assertThat(layer(lora.decoder(), whole.module())).isEqualTo(new DenseLinear(whole.module(), whole.trained()));
+      whole.trained().set(new float[few.outputs() * few.inputs()]);
+      PeftAdapter.save(device, lora, folder.resolve("whole"));
+      var dense = base.decoder().dense(device, region);
+      PeftAdapter.load(device, dense, folder.resolve("whole"), region).merge(device);
+      assertThat(((DenseLinear) layer(dense, whole.module())).w().toFloats()).containsOnly(0);
+    }
+  }
+
+  private static Linear layer(Decoder decoder, String name) {
+    return decoder.linears().stream().filter(l -> l.name().equals(name)).findFirst().orElseThrow();
   }
 
   @Test

@@ -3,7 +3,9 @@ package org.llmcore.train;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -16,6 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.checkpoint.Safetensors;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.TooLong;
 import org.llmcore.model.Precision;
@@ -146,6 +149,67 @@ class TrainingRunTest {
       assertThat(again.lastLoss()).isEqualTo(whole.lastLoss());
       assertThat(again.evalLossAfter()).isEqualTo(whole.evalLossAfter());
     }
+  }
+
+  @Test
+  void aFolderIsHeldByOneProcessAtATime() throws IOException {
+    var recipe = recipe(8, false, 2, 5e-3);
+    run("held", recipe, 1);
+    Path run = folder.resolve("held");
+    var program = Files.writeString(folder.resolve("Hold.java"), """
+        void main(String[] a) throws Exception {
+          var channel = java.nio.channels.FileChannel.open(java.nio.file.Path.of(a[0]), java.nio.file.StandardOpenOption.WRITE);
+          IO.println(channel.lock().isValid());
+          Thread.sleep(60_000);
+        }
+        """);
+    var other = new ProcessBuilder(Path.of(System.getProperty("java.home"), "bin", "java").toString(), program.toString(), run.resolve("lock").toString()).start();
+    try (Device device = new CpuDevice(true, 1)) {
+      assertThat(other.inputReader().readLine()).isEqualTo("true");
+      var resumed = new TrainingRun(device, recipe, run, true, TrainingListener.NONE, () -> false);
+      assertThatThrownBy(resumed::run).isInstanceOf(InvalidInput.class).hasMessageContaining(run + " is held by a run that goes on");
+      other.destroyForcibly().onExit().join();
+      assertThat(resumed.run().steps()).isEqualTo(2);
+      try (var _ = RunLock.of(run)) {
+        assertThatThrownBy(resumed::run).as("this process").isInstanceOf(InvalidInput.class).hasMessageContaining("is held");
+      }
+    } finally {
+      other.destroyForcibly();
+    }
+  }
+
+  @Test
+  void theHeadIsAdaptedWithTheSameBitsWhateverTheSplit() {
+    run("base", recipe(8, false, 6, 5e-3), 2);
+    var t = recipe(8, false, 5, 5e-3);
+    var shas = new ArrayList<String>();
+    for (int micro : new int[] {8, 2}) {
+      var l = lora(recipe(micro, false, 5, 5e-3), folder.resolve("base/model"), 0.01, OptionalInt.empty());
+      var training = new Recipe.Training(1, OptionalInt.of(5), 8, micro, 0.01, LrSchedule.Kind.CONSTANT, 0, 0, 0, 0.9, 0.999, 1e-8, 1, 7, OptionalInt.empty(), false);
+      var head = new Recipe(l.model(), l.tokenizer(), new Recipe.LowRank(4, 8, 0.1, new Recipe.Suffixes(List.of("q_proj", "lm_head")), false),
+          l.data(), training, l.evaluation(), l.checkpoints(), t.output());
+      var s = run("head-" + micro, head, 2);
+      assertThat(s.lastLoss()).isLessThan(s.firstLoss());
+      assertThat((double) s.peakBytes()).isCloseTo(s.plannedPeakBytes(), org.assertj.core.data.Percentage.withPercentage(1));
+      shas.add(s.weightsSha256());
+    }
+    assertThat(shas.get(1)).isEqualTo(shas.get(0));
+    try (var file = Safetensors.open(folder.resolve("head-8/adapter/adapter_model.safetensors"))) {
+      assertThat(file.entries()).containsKeys("base_model.model.lm_head.lora_A.weight", "base_model.model.lm_head.lora_B.weight");
+    }
+  }
+
+  @Test
+  void namesThatMeanNothingAreRefusedBeforeTheRunBegins() {
+    run("base", recipe(8, false, 2, 5e-3), 2);
+    var l = lora(recipe(8, false, 2, 5e-3), folder.resolve("base/model"), 0.01, OptionalInt.empty());
+    var refused = Map.of("nonsense", "LoRA targets nonsense, which", "embed_tokens", "embed_tokens, which is not supported");
+    refused.forEach((target, words) -> {
+      var method = new Recipe.LowRank(4, 8, 0, new Recipe.Suffixes(List.of("q_proj", target)), false);
+      var recipe = new Recipe(l.model(), l.tokenizer(), method, l.data(), l.training(), l.evaluation(), l.checkpoints(), l.output());
+      assertThatThrownBy(() -> run("refused", recipe, 1)).isInstanceOf(InvalidInput.class).hasMessageContaining(words);
+      assertThat(folder.resolve("refused")).doesNotExist();
+    });
   }
 
   /// LoRA on a saved model, evaluated after every step.
