@@ -4,27 +4,12 @@ import java.lang.foreign.MemorySegment;
 
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
-import org.llmcore.tensor.Region;
+import org.llmcore.op.WrappedDevice;
 import org.llmcore.tensor.Tensor;
 
 /// A device that throws `Interrupt.Stopped` instead of the next kernel or copy: verbs that write a result in one piece feel an
 /// interrupt wherever they are.
-record Interruptible(Device inner, Interrupt stop) implements Device {
-  @Override
-  public String name() {
-    return inner.name();
-  }
-
-  @Override
-  public Region reserve(String name, long bytes) {
-    return inner.reserve(name, bytes);
-  }
-
-  @Override
-  public Region growing(String name) {
-    return inner.growing(name);
-  }
-
+record Interruptible(Device inner, Interrupt stop) implements WrappedDevice {
   @Override
   public void run(Kernel kernel) {
     stop.check();
@@ -46,15 +31,5 @@ record Interruptible(Device inner, Interrupt stop) implements Device {
   public void download(Tensor tensor, MemorySegment to) {
     stop.check();
     inner.download(tensor, to);
-  }
-
-  @Override
-  public void synchronize() {
-    inner.synchronize();
-  }
-
-  @Override
-  public void close() {
-    inner.close();
   }
 }

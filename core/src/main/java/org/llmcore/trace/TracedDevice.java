@@ -1,15 +1,13 @@
 package org.llmcore.trace;
 
-import java.lang.foreign.MemorySegment;
 import java.util.function.Consumer;
 
 import org.llmcore.op.Device;
 import org.llmcore.op.Kernel;
-import org.llmcore.tensor.Region;
-import org.llmcore.tensor.Tensor;
+import org.llmcore.op.WrappedDevice;
 
 /// Times every kernel, waiting for each to finish, and tells a meter; usually one that makes a table of it (`TraceTable`).
-public final class TracedDevice implements Device {
+public final class TracedDevice implements WrappedDevice {
   /// Hears of every kernel.
   public interface Meter {
     void ran(Kernel kernel, long nanos);
@@ -48,33 +46,13 @@ public final class TracedDevice implements Device {
   }
 
   @Override
+  public Device inner() {
+    return inner;
+  }
+
+  @Override
   public String name() {
     return inner.name() + ", traced";
-  }
-
-  @Override
-  public Region reserve(String name, long bytes) {
-    return inner.reserve(name, bytes);
-  }
-
-  @Override
-  public Region growing(String name) {
-    return inner.growing(name);
-  }
-
-  @Override
-  public void upload(MemorySegment from, Tensor tensor) {
-    inner.upload(from, tensor);
-  }
-
-  @Override
-  public void download(Tensor tensor, MemorySegment to) {
-    inner.download(tensor, to);
-  }
-
-  @Override
-  public void synchronize() {
-    inner.synchronize();
   }
 
   @Override
