@@ -110,7 +110,6 @@ final class AttentionCode {
   private static void softmax(Loop c) {
     var a = c.a;
     var exp = new ExpCode(c);
-    var least = c.all(Float.NEGATIVE_INFINITY);
     var one = c.all(1f);
     a.mov(RSI, R13);
     a.mov(RCX, R12);
@@ -118,13 +117,7 @@ final class AttentionCode {
     a.mov(RAX, ROWS_HERE);
     a.mov(COUNTER, RAX);
     var row = a.here();
-    a.vmovaps(zmm(0), least);
-    c.begin(RCX);
-    do {
-      c.load(zmm(2), RSI, DType.F32);
-      a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
-    } while (c.again());
-    exponentials(c, exp, RSI, RCX, one);
+    softmaxOfRow(c, exp, RSI, RCX, one, DType.F32);
     a.add(R15, 16);
     a.add(RSI, RBX);
     a.add(RCX, GROWTH);
@@ -240,9 +233,20 @@ final class AttentionCode {
     return c.end();
   }
 
-  /// The n scores at `row` become exp(score − max), max being the largest lane of zmm0; to R15 go max, their sum and 1/sum. Overwrites
-  /// zmm0 … 4.
-  static void exponentials(Loop c, ExpCode exp, Gpr row, Gpr n, Vec one) {
+  /// The n scores at `row`, at least one, become exp(score − max), of dtype `to` from the front of the row; to R15 go max, the sum of what was not rounded yet, and
+  /// 1/sum. Overwrites zmm0 … 4.
+  static void softmaxOfRow(Loop c, ExpCode exp, Gpr row, Gpr n, Vec one, DType to) {
+    c.a.vbroadcastss(zmm(0), row.at(0));
+    c.begin(n);
+    do {
+      c.load(zmm(2), row, DType.F32);
+      c.a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
+    } while (c.again());
+    exponentials(c, exp, row, n, one, to);
+  }
+
+  /// The same where zmm0 has the largest of every lane.
+  static void exponentials(Loop c, ExpCode exp, Gpr row, Gpr n, Vec one, DType to) {
     var a = c.a;
     c.largest(zmm(0), zmm(2));
     a.vmovss(R15.at(0), xmm(0));
@@ -253,7 +257,7 @@ final class AttentionCode {
       c.load(zmm(2), row, DType.F32);
       a.vsubps(zmm(2), zmm(2), zmm(0));
       exp.of(zmm(3), zmm(2), zmm(4));
-      c.store(row, DType.F32, false, zmm(3), zmm(4));
+      c.store(row, to, false, zmm(3), zmm(4));
       a.vaddps(c.kept(zmm(1)), zmm(1), zmm(3));
     } while (c.again());
     c.total(zmm(1), zmm(2));

@@ -20,13 +20,18 @@ final class AttentionCpu {
   private AttentionCpu() {}
 
   /// Queries, results and keys of a call; `lse` is 0 where nobody wants it, `slots` is the length of a page.
-  private record Call(Tensor o, long lse, Tensor q, Tensor keys, Tensor values, float scale, int slots) {
+  record Call(Tensor o, long lse, Tensor q, Tensor keys, Tensor values, float scale, int slots) {
     int heads() {
       return q.dim(1);
     }
 
     int kvHeads() {
       return keys.dim(-2);
+    }
+
+    /// Query heads of a key/value head.
+    int group() {
+      return heads() / kvHeads();
     }
 
     int d() {
@@ -36,7 +41,7 @@ final class AttentionCpu {
 
   /// Query rows [row, row+rows) of one sequence. The first sees `visible` keys, each further one `growth` more. Key u is row
   /// `base + u` of the keys, or found through the block table at address `blocks` if that is not 0.
-  private record Span(int row, int rows, int visible, int growth, int base, long blocks) {
+  record Span(int row, int rows, int visible, int growth, int base, long blocks) {
     int keys() {
       return visible + (rows - 1) * growth;
     }
@@ -54,15 +59,19 @@ final class AttentionCpu {
     switch (kernel) {
       case Attention.Forward k -> {
         var call = new Call(k.o(), k.lse().address(), k.q(), k.k(), k.v(), k.scale(), 1);
-        attend(lanes, workers, call, spans(k));
+        attend(lanes, workers, call, spans(k, block(lanes, call)));
       }
       case Attention.Backward k -> AttentionBackwardCpu.run(lanes, workers, k);
       case Attention.Store k -> store(lanes, workers, k);
       case Attention.Decode k -> {
         var call = new Call(k.o(), 0, k.q(), k.keys(), k.values(), k.scale(), k.keys().dim(1));
-        attend(lanes, workers, call, spans(k));
+        attend(lanes, workers, call, spans(k, block(lanes, call)));
       }
     }
+  }
+
+  private static int block(Lanes lanes, Call call) {
+    return AttentionForwardAmx.takes(lanes, call) ? AttentionForwardAmx.SPAN : BLOCK;
   }
 
   /// The boundaries of the sequences, checked.
@@ -77,20 +86,20 @@ final class AttentionCpu {
     return s;
   }
 
-  private static List<Span> spans(Attention.Forward k) {
+  private static List<Span> spans(Attention.Forward k, int block) {
     int[] starts = starts(k.starts(), k.q().dim(0));
     var spans = new ArrayList<Span>();
     for (int s = 0; s + 1 < starts.length; s++) {
       int length = starts[s + 1] - starts[s];
-      for (int t = 0; t < length; t += BLOCK) {
-        spans.add(new Span(starts[s] + t, Math.min(BLOCK, length - t), k.causal() ? t + 1 : length, k.causal() ? 1 : 0,
+      for (int t = 0; t < length; t += block) {
+        spans.add(new Span(starts[s] + t, Math.min(block, length - t), k.causal() ? t + 1 : length, k.causal() ? 1 : 0,
             starts[s], 0));
       }
     }
     return spans;
   }
 
-  private static List<Span> spans(Attention.Decode k) {
+  private static List<Span> spans(Attention.Decode k, int block) {
     int[] starts = starts(k.starts(), k.q().dim(0));
     int[] lengths = k.lengths().toInts();
     int[] blocks = k.blocks().toInts();
@@ -111,9 +120,9 @@ final class AttentionCpu {
               "Attention.Decode sequence %d block %d is page %d of %d".formatted(s, b, page, k.keys().dim(0)));
         }
       }
-      for (int t = 0; t < queries; t += BLOCK) {
+      for (int t = 0; t < queries; t += block) {
         int visible = lengths[s] - queries + t + 1;
-        spans.add(new Span(starts[s] + t, Math.min(BLOCK, queries - t), visible, 1, 0,
+        spans.add(new Span(starts[s] + t, Math.min(block, queries - t), visible, 1, 0,
             k.blocks().address() + 4L * s * perSequence));
       }
     }
@@ -122,6 +131,10 @@ final class AttentionCpu {
 
   private static void attend(Lanes lanes, Workers workers, Call call, List<Span> spans) {
     int groups = call.kvHeads();
+    if (AttentionForwardAmx.takes(lanes, call)) {
+      workers.run(spans.size() * groups, (task, s) -> AttentionForwardAmx.run(call, spans.get(task / groups), task % groups, s));
+      return;
+    }
     workers.run(
         spans.size() * groups,
         (task, s) -> {
@@ -152,7 +165,7 @@ final class AttentionCpu {
       AttentionTiles.column(lanes, call.keys, from, d, stride, u, kt, staging);
       AttentionTiles.row(lanes, call.values, from, d, width, v + 4L * u * width, staging);
     }
-    int heads = call.heads() / call.kvHeads();
+    int heads = call.group();
     for (int h = group * heads; h < (group + 1) * heads; h++) {
       for (int i = 0; i < span.rows; i += AttentionTiles.ROWS) {
         int rows = Math.min(AttentionTiles.ROWS, span.rows - i);
@@ -181,7 +194,7 @@ final class AttentionCpu {
     int width = AttentionTiles.padded(d);
     int n = span.keys();
     int stride = AttentionTiles.padded(n) + 16;
-    int heads = call.heads() / call.kvHeads();
+    int heads = call.group();
     long row = (long) call.heads() * d;
     long panels = scratch.floats(AttentionCode.panelFloats(n, width));
     long v = scratch.floats((long) n * width);
@@ -235,7 +248,7 @@ final class AttentionCpu {
     int width = AttentionTiles.padded(d);
     int n = span.visible;
     int stride = AttentionTiles.padded(n) + 16;
-    int heads = call.heads() / call.kvHeads();
+    int heads = call.group();
     long staging = scratch.floats(width);
     long q = scratch.floats((long) heads * width);
     long o = scratch.floats((long) heads * width);
@@ -267,7 +280,7 @@ final class AttentionCpu {
     int d = call.d();
     int width = AttentionTiles.padded(d);
     int n = span.visible;
-    int heads = call.heads() / call.kvHeads();
+    int heads = call.group();
     long from = ((long) span.row * call.heads() + (long) group * heads) * d;
     long q = scratch.floats((long) heads * width);
     long o = scratch.floats(width);

@@ -168,7 +168,7 @@ final class AttentionSingleCode {
       c.store(R12, DType.F32, false, zmm(2), zmm(3));
       a.vmaxps(c.kept(zmm(0)), zmm(2), zmm(0)); // passes over NaN, which comes back by the sum
     } while (c.again());
-    AttentionCode.exponentials(c, exp, R12, RBX, one);
+    AttentionCode.exponentials(c, exp, R12, RBX, one, DType.F32);
   }
 
   /// Registers 0 … w−1 += p[u] · value u over the page.

@@ -54,36 +54,38 @@ class AttentionCpuTest {
   @ValueSource(ints = {1, 3, 8, 17, 48, 64, 123, 128})
   void decodeHasTheBitsOfForward(int d) {
     for (var dtype : DTYPES) {
-      for (var tier : Tier.exactHere()) {
-        try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
-          var s = new Stage(region, device);
-          int t = 43;
-          var q = s.random(dtype, t, 4, d);
-          var k = s.random(dtype, t, 2, d);
-          var v = s.random(dtype, t, 2, d);
-          var o = s.random(dtype, t, 4, d);
-          device.run(new Attention.Forward(o, s.random(DType.F32, t, 4), q, k, v, s.integers(0, t), 0.3f, true));
-          var keys = s.random(dtype, 9, 5, 2, d); // 9 pages of 5 slots, in scrambled order
-          var values = s.random(dtype, 9, 5, 2, d);
-          int[] pages = {4, 7, 0, 8, 2, 6, 1, 3, 5};
-          int done = 0;
-          for (int rows : new int[] {17, 1, 1, 2, 3, 1, 18}) {
-            var slots = new int[rows];
-            for (int i = 0; i < rows; i++) slots[i] = pages[(done + i) / 5] * 5 + (done + i) % 5;
-            device.run(new Attention.Store(keys, k.slice(done, done + rows), s.integers(slots)));
-            device.run(new Attention.Store(values, v.slice(done, done + rows), s.integers(slots)));
-            var decoded = s.random(dtype, rows, 4, d);
-            var blocks = s.integers(pages).reshape(1, 9);
-            device.run(
-                new Attention.Decode(
-                    decoded, q.slice(done, done + rows), keys, values, blocks, s.integers(0,
-                        rows), s.integers(done + rows), 0.3f));
-            assertThat(decoded.toFloats()).isEqualTo(o.slice(done, done + rows).toFloats());
-            done += rows;
-          }
-          assertThat(done).isEqualTo(t);
-        }
+      for (var tier : Tier.exactHere()) decodesTheBitsOfForward(tier, dtype, d);
+    }
+  }
+
+  static void decodesTheBitsOfForward(Tier tier, DType dtype, int d) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
+      var s = new Stage(region, device);
+      int t = 43;
+      var q = s.random(dtype, t, 4, d);
+      var k = s.random(dtype, t, 2, d);
+      var v = s.random(dtype, t, 2, d);
+      var o = s.random(dtype, t, 4, d);
+      device.run(new Attention.Forward(o, s.random(DType.F32, t, 4), q, k, v, s.integers(0, t), 0.3f, true));
+      var keys = s.random(dtype, 9, 5, 2, d); // 9 pages of 5 slots, in scrambled order
+      var values = s.random(dtype, 9, 5, 2, d);
+      int[] pages = {4, 7, 0, 8, 2, 6, 1, 3, 5};
+      int done = 0;
+      for (int rows : new int[] {17, 1, 1, 2, 3, 1, 18}) {
+        var slots = new int[rows];
+        for (int i = 0; i < rows; i++) slots[i] = pages[(done + i) / 5] * 5 + (done + i) % 5;
+        device.run(new Attention.Store(keys, k.slice(done, done + rows), s.integers(slots)));
+        device.run(new Attention.Store(values, v.slice(done, done + rows), s.integers(slots)));
+        var decoded = s.random(dtype, rows, 4, d);
+        var blocks = s.integers(pages).reshape(1, 9);
+        device.run(
+            new Attention.Decode(
+                decoded, q.slice(done, done + rows), keys, values, blocks, s.integers(0,
+                    rows), s.integers(done + rows), 0.3f));
+        assertThat(decoded.toFloats()).isEqualTo(o.slice(done, done + rows).toFloats());
+        done += rows;
       }
+      assertThat(done).isEqualTo(t);
     }
   }
 

@@ -7,6 +7,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.cpu.code.AmxTraps;
 import org.llmcore.cpu.code.CpuFeatures;
@@ -17,11 +18,13 @@ import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
-/// Gradients of attention on tiles differ from exact ones of the same inputs by the rounding of p and ds to bf16 and of sums to f32, and by nothing else.
-class AttentionBackwardAmxTest {
+/// Results and gradients of attention on tiles differ from exact ones of the same inputs by the rounding of p, ds and results to bf16 and of sums to f32, and by
+/// nothing else.
+class AttentionAmxTest {
   private static final float SCALE = 0.3f;
-  private static final double ROUNDED = 0x1p-8; // twice the half unit of bf16: of p or ds, and what f32 sums add to it
+  private static final double ROUNDED = 0x1p-8; // half a unit of bf16 at worst; terms are many or their errors smaller, which leaves room for sums in f32
 
   @BeforeAll
   static void tiles() {
@@ -48,12 +51,53 @@ class AttentionBackwardAmxTest {
       size[i] += Math.abs(term);
     }
 
-    void check(String name, Tensor got) {
+    /// @param roundings on the way of a term into the sum and of the sum to `got`
+    void check(String name, Tensor got, int roundings) {
       var floats = got.toFloats();
       for (int i = 0; i < floats.length; i++) {
-        assertThat(Math.abs(floats[i] - value[i])).as("%s[%d] = %s, exactly %s", name, i, floats[i], value[i]).isLessThanOrEqualTo(ROUNDED * size[i] + 1e-6);
+        assertThat(Math.abs(floats[i] - value[i])).as("%s[%d] = %s, exactly %s", name, i, floats[i], value[i]).isLessThanOrEqualTo(roundings * ROUNDED * size[i] + 1e-6);
       }
     }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"64,2,1,true", "48,2,2,true", "128,1,1,true", "2,3,1,false", "80,2,1,false"})
+  void resultsAreExactButForRounding(int d, int heads, int groups, boolean causal) {
+    int[] starts = {0, 600, 601, 601, 638};
+    long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
+    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+      var c = kernel(new Stage(region, device), starts, heads, groups, d, causal);
+      var o = new Exact(c.o());
+      var q = c.q().toFloats();
+      var k = c.k().toFloats();
+      var v = c.v().toFloats();
+      var lse = c.lse().toFloats();
+      for (int s = 0; s + 1 < starts.length; s++) {
+        for (int t = starts[s]; t < starts[s + 1]; t++) {
+          for (int h = 0; h < heads; h++) {
+            int query = (t * heads + h) * d;
+            var p = new double[(causal ? t + 1 : starts[s + 1]) - starts[s]];
+            double sum = 0;
+            for (int u = 0; u < p.length; u++) {
+              double score = 0;
+              for (int i = 0; i < d; i++) score += (double) q[query + i] * k[key(starts[s] + u, groups, h, heads, d) + i];
+              p[u] = Math.exp(SCALE * score);
+              sum += p[u];
+            }
+            assertThat(lse[t * heads + h]).as("lse of query %d, head %d", t, h).isCloseTo((float) Math.log(sum), within(2e-5f)); // of scores and a sum in f32
+            for (int u = 0; u < p.length; u++) {
+              for (int i = 0; i < d; i++) o.add(query + i, p[u] / sum * v[key(starts[s] + u, groups, h, heads, d) + i]);
+            }
+          }
+        }
+      }
+      o.check("o", c.o(), 2);
+    }
+    if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+  }
+
+  private static int key(int row, int groups, int head, int heads, int d) {
+    return (row * groups + head * groups / heads) * d;
   }
 
   private static Attention.Backward kernel(Stage s, int[] starts, int heads, int groups, int d, boolean causal) {
@@ -94,7 +138,7 @@ class AttentionBackwardAmxTest {
             double delta = 0;
             for (int i = 0; i < d; i++) delta += (double) dout[query + i] * o[query + i];
             for (int u = starts[s]; u < (causal ? t + 1 : starts[s + 1]); u++) {
-              int key = (u * groups + h * groups / heads) * d;
+              int key = key(u, groups, h, heads, d);
               double score = 0;
               double dp = 0;
               for (int i = 0; i < d; i++) {
@@ -112,11 +156,17 @@ class AttentionBackwardAmxTest {
           }
         }
       }
-      dq.check("dq", c.dq().tensor());
-      dk.check("dk", c.dk().tensor());
-      dv.check("dv", c.dv().tensor());
+      dq.check("dq", c.dq().tensor(), 1);
+      dk.check("dk", c.dk().tensor(), 1);
+      dv.check("dv", c.dv().tensor(), 1);
     }
     if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {2, 48, 64, 80, 128})
+  void decodeHasTheBitsOfForward(int d) {
+    AttentionCpuTest.decodesTheBitsOfForward(Tier.AMX, DType.BF16, d);
   }
 
   @Test
@@ -127,10 +177,16 @@ class AttentionBackwardAmxTest {
         try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, workers)) {
           var c = kernel(new Stage(region, device), new int[] {0, 140, 217}, 4, 2, 64, true);
           if (alone) {
+            var one = new Stage(region, device).integers(0, 77);
+            var o = c.o().slice(140, 217);
+            var lse = c.lse().slice(140, 217);
             var rows = c.q().slice(140, 217);
+            var k = c.k().slice(140, 217);
+            var v = c.v().slice(140, 217);
+            device.run(new Attention.Forward(o, lse, rows, k, v, one, SCALE, true));
             c = new Attention.Backward(
                 Sink.write(c.dq().tensor().slice(140, 217)), Sink.write(c.dk().tensor().slice(140, 217)), Sink.write(c.dv().tensor().slice(140, 217)), c.dout().slice(140, 217),
-                c.o().slice(140, 217), c.lse().slice(140, 217), rows, c.k().slice(140, 217), c.v().slice(140, 217), new Stage(region, device).integers(0, 77), SCALE, true);
+                o, lse, rows, k, v, one, SCALE, true);
             device.run(c);
             all.add(values(c, 0, 77));
           } else {
@@ -145,7 +201,7 @@ class AttentionBackwardAmxTest {
 
   private static float[] values(Attention.Backward c, int from, int to) {
     var out = new ArrayList<Float>();
-    for (var sink : new Sink[] {c.dq(), c.dk(), c.dv()}) for (float f : sink.tensor().slice(from, to).toFloats()) out.add(f);
+    for (var t : new Tensor[] {c.o(), c.lse(), c.dq().tensor(), c.dk().tensor(), c.dv().tensor()}) for (float f : t.slice(from, to).toFloats()) out.add(f);
     var floats = new float[out.size()];
     for (int i = 0; i < floats.length; i++) floats[i] = out.get(i);
     return floats;
