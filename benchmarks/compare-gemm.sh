@@ -3,7 +3,7 @@
 #
 #   benchmarks/compare-gemm.sh PYTHON f32|bf16 [ROUNDS] [M,N,K …]      e.g. compare-gemm.sh venv/bin/python f32 3 512,768,768
 #
-# PYTHON has torch; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package. The bf16 figures are those of AMX where
+# PYTHON has torch; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package ($CLASSES is another class path). The bf16 figures are those of AMX where
 # LLM_CPU_TIER and the processor say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ trap 'rm -rf "$folder"' EXIT
 for ((i = 0; i < rounds; i++)); do
   "$python" benchmarks/torch_gemm.py "$dtype" 1 "$threads" "${shapes[@]}" >> "$folder/theirs"
   LLM_THREADS=$threads "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED \
-    -cp benchmarks/target/benchmarks.jar org.llmcore.bench.Gemm "$dtype" 1 "${shapes[@]}" >> "$folder/ours"
+    -cp "${CLASSES:-benchmarks/target/benchmarks.jar}" org.llmcore.bench.Gemm "$dtype" 1 "${shapes[@]}" >> "$folder/ours"
 done
 median() { grep "^$2 " "$folder/$1" | cut -d' ' -f2 | sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 echo "| M, N, K ($dtype) | ours GFLOP/s | PyTorch GFLOP/s | ratio | rounds |"

@@ -29,7 +29,7 @@ for case in "${cases[@]}"; do
     b+=$("$python" benchmarks/torch_step.py "$shape" "$peer" "$method" $((2 + steps / 2)) "$threads" $recompute \
       | sed 's/.*tokens_per_second": \([0-9.]*\), "peak_mb": \([0-9]*\).*/\1 \2/')$'\n'
     a+=$(LLM_THREADS=$threads "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED -Xmx1g \
-      -cp benchmarks/target/benchmarks.jar org.llmcore.bench.Step "$shape" "$method" "$steps" "$ours" $recompute)$'\n'
+      -cp "${CLASSES:-benchmarks/target/benchmarks.jar}" org.llmcore.bench.Step "$shape" "$method" "$steps" "$ours" $recompute)$'\n'
   done
   field() { printf %s "$1" | cut -d' ' -f"$2" | median; }
   awk -v c="$shape, $method${recompute:+, recompute}" -v a="$(field "$a" 1)" -v b="$(field "$b" 1)" -v m="$(field "$a" 2)" -v p="$(field "$b" 2)" -v n="$rounds" \
