@@ -182,7 +182,9 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     var d = s.dtype();
     double one = (double) d.bytes() * t * h;
     double wide = (double) d.bytes() * t * f;
-    out.add(new GpuCase("copy", 0, 2 * wide, (r, n) -> new Move.Copy(Sink.write(n.carve(r, d, t, f)), n.carve(r, d, t, f))));
+    for (int columns : new int[] {f, h, h / 2}) { // as many bytes as what is compared with it moves: a short kernel begins and ends as often as a long one
+      out.add(new GpuCase("copy " + t + "x" + columns, 0, 2.0 * d.bytes() * t * columns, (r, n) -> new Move.Copy(Sink.write(n.carve(r, d, t, columns)), n.carve(r, d, t, columns))));
+    }
     out.add(new GpuCase("sum", 0, 3 * one, (r, n) -> new Binary.Forward(n.carve(r, d, t, h), n.carve(r, d, t, h), n.carve(r, d, t, h), Binary.Function.ADD)));
     out.add(new GpuCase("sum backward, one side", 0, 2 * one, (r, n) -> {
       var a = n.carve(r, d, t, h);

@@ -32,9 +32,12 @@ final class MatMulCuda {
   private static final int RANKS = 16; // of a low-rank term, a step
   private static final int PLANE_THREADS = 64;
   private static final int PLAIN_TILE = 64;
-  private static final int STRIP = 32; // columns or rows that a block of matmul_stream and matmul_outer makes
+  private static final int STRIP = 32; // rows of the large operand that a block of matmul_stream takes
   private static final int LEAST_STRIP = 16; // rows of the large operand that a block of matmul_few_hopper takes: below, the small one is most of what it reads
   private static final int MOST_STRIP = 256; // of wgmma's n
+  private static final int OUTER_COLUMNS = 128; // that a block of matmul_outer makes
+  private static final int OUTER_BLOCKS = 256;
+  private static final int OUTER_TOKENS = 512; // of a part, at least: its rings hold a quarter of them
   private static final int UPDATE_COLUMNS = 256; // of y, a turn of a block of matmul_update
   private static final int UPDATE_ROWS = 64;
   private static final int MOST_BATCHES = 65535; // of a grid's third dimension
@@ -160,10 +163,16 @@ final class MatMulCuda {
         .i64(column).f32(p.alpha()).run();
   }
 
+  /// Blocks of 128 columns, and enough parts of the tokens for two blocks on each multiprocessor of the largest cards; how many does not depend on the card.
   private static void outer(Launch l, MatMul.Product p) {
     int width = Math.max(16, Integer.highestOneBit(2 * p.m() - 1));
-    l.of("matmul_skinny", "matmul_outer_" + width).grid(count(p.n(), STRIP), 1, 1).shared(8 * (width < 64 ? 8 : 4) * (32 * width + 1024)).sink(p.y())
-        .pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).f32(p.alpha()).run();
+    long across = count(p.n(), OUTER_COLUMNS);
+    int parts = (int) Math.clamp(OUTER_BLOCKS / across, 1, Math.max(1, count(p.k(), OUTER_TOKENS)));
+    long n = (long) p.m() * p.n();
+    long sums = parts == 1 ? 0 : l.scratch(4 * parts * n);
+    l.of("matmul_skinny", "matmul_outer_" + width).grid(across, parts, 1).shared(8 * (width < 64 ? 8 : 4) * (32 * width + 1024)).sink(p.y())
+        .i64(sums).pointer(p.a()).pointer(p.b()).i32(p.m()).i32(p.n()).i32(p.k()).f32(p.alpha()).run();
+    if (parts > 1) l.of("matmul_skinny", "matmul_outer_sum").over(n).sink(p.y()).i64(sums).i64(n).i32(parts).f32(p.alpha()).run();
   }
 
   private static boolean update(MatMul.Product p) {

@@ -181,6 +181,7 @@ class MatMulCudaTest {
       out.add(new Case(BF16, F32, BF16, false, true, 97, r, 296, r == 8));
       out.add(new Case(BF16, BF16, F32, false, true, 65, r, 40, r == 16));
       for (int t : new int[] {1, 15, 17, 700}) out.add(new Case(BF16, BF16, F32, true, false, r, 8 * (t % 5 + 3), t, t != 16));
+      out.add(new Case(BF16, BF16, r == 8 ? BF16 : F32, true, false, r, 264, 1100, r > 8)); // three blocks of columns, three parts of tokens
       for (int t : new int[] {1, 63, 200}) { // y += u·Bᵀ
         out.add(new Case(BF16, F32, BF16, false, false, t, 264, r, t != 63));
         out.add(new Case(BF16, F32, BF16, false, false, t, 8 * r, r, t == 63));
