@@ -19,7 +19,6 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
-import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -202,38 +201,12 @@ class AmxGemmTest {
 
   @Test
   void eachProductOfABatchIsAProductOfItsOwn() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
-      var s = new Stage(region, device);
-      for (boolean tb : new boolean[] {true, false}) {
-        var a = s.random(DType.BF16, 3, 35, 22);
-        var b = tb ? s.random(DType.BF16, 3, 67, 22) : s.random(DType.BF16, 3, 22, 67);
-        var y = s.random(DType.F32, 3, 35, 67);
-        var each = s.random(DType.F32, 3, 35, 67);
-        device.run(new MatMul.Product(Sink.write(y), a, b, false, tb, 1));
-        for (int i = 0; i < 3; i++) device.run(new MatMul.Product(Sink.write(one(each, i)), one(a, i), one(b, i), false, tb, 1));
-        assertThat(y.toFloats()).isEqualTo(each.toFloats());
-      }
-    }
-  }
-
-  private static Tensor one(Tensor batch, int i) {
-    return batch.slice(i, i + 1).reshape(batch.dim(1), batch.dim(2));
+    Bf16Products.ofABatchAreProductsOfTheirOwn(Tier.AMX, 22);
   }
 
   @Test
   void nothingOutsideTheResultIsWritten() {
-    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
-      var s = new Stage(region, device);
-      var guarded = s.random(DType.F32, 39, 41);
-      var before = guarded.toFloats();
-      var a = s.random(DType.BF16, 37, 20);
-      var b = s.random(DType.BF16, 41, 20);
-      device.run(new MatMul.Product(Sink.write(guarded.slice(1, 38)), a, b, false, true, 1));
-      for (int i = 0; i < 41; i++) {
-        assertThat(guarded.get(i)).isEqualTo(before[i]);
-        assertThat(guarded.get(38L * 41 + i)).isEqualTo(before[38 * 41 + i]);
-      }
-    }
+    Bf16Products.writeNothingElse(Tier.AMX, 20);
   }
 
   @Test

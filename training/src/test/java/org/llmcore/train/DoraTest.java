@@ -3,7 +3,6 @@ package org.llmcore.train;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -19,19 +18,12 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.Batch;
-import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
-import org.llmcore.model.Mixing;
 import org.llmcore.model.Precision;
-import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
-import org.llmcore.op.Gradients;
-import org.llmcore.op.Pass;
 import org.llmcore.peft.Lora;
 import org.llmcore.peft.PeftAdapter;
 import org.llmcore.reference.ReferenceDevice;
-import org.llmcore.tensor.Region;
-import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.data.Offset.offset;
@@ -39,8 +31,6 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 /// DoRA from the gradient to the files.
 class DoraTest {
-  private static final int[] IDS = {5, 200, 17, 33, 42, 250, 99, 7};
-  private static final int[] TARGETS = {200, 17, -100, 42, 250, 99, 7, 3};
 
   @TempDir Path folder;
 
@@ -52,35 +42,13 @@ class DoraTest {
     return LoraConfig.of(4, 6, dropout, rslora, List.of("q_proj", "down_proj")).withDora(true);
   }
 
-  /// An adapter whose B and magnitudes are not as they start.
-  private static Lora moved(Device device, LanguageModel model, LoraConfig config, Region region) {
-    var lora = Lora.attach(model.decoder(), config, region);
-    lora.initialise(device, 3);
-    int n = 0;
-    for (var t : lora.parameters().map().values()) {
-      var values = t.toFloats();
-      for (int i = 0; i < values.length; i++) values[i] += 0.05f * (float) Math.sin(1.7 * i + n);
-      t.set(values);
-      n++;
-    }
-    return lora;
-  }
-
-  private static float[] logits(Device device, Decoder model) {
-    try (var region = device.growing("test")) {
-      var p = Pass.inference(device, region);
-      var tokens = Tokens.of(p, IDS);
-      return model.logits(p, model.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())).toFloats();
-    }
-  }
-
   @Test
   void itStartsAsTheBase() {
     try (Device device = new ReferenceDevice(); var model = base(device); var region = device.growing("adapter")) {
       var lora = Lora.attach(model.decoder(), config(0, false), region);
       lora.initialise(device, 1);
-      var found = logits(device, lora.decoder());
-      var expected = logits(device, model.decoder());
+      var found = Adapted.logits(device, lora.decoder());
+      var expected = Adapted.logits(device, model.decoder());
       for (int i = 0; i < found.length; i++) assertThat((double) found[i]).isCloseTo(expected[i], offset(1e-4));
     }
   }
@@ -89,11 +57,11 @@ class DoraTest {
   @ValueSource(booleans = {false, true})
   void mergedWeightsComputeTheSame(boolean rslora) {
     try (Device device = new ReferenceDevice(); var model = base(device); var region = device.growing("adapter")) {
-      var lora = moved(device, model, config(0.3, rslora), region);
-      var before = logits(device, lora.decoder());
-      var untouched = logits(device, model.decoder());
+      var lora = Adapted.moved(device, model.decoder(), config(0.3, rslora), region);
+      var before = Adapted.logits(device, lora.decoder());
+      var untouched = Adapted.logits(device, model.decoder());
       lora.merge(device);
-      var after = logits(device, model.decoder());
+      var after = Adapted.logits(device, model.decoder());
       double change = 0;
       for (int i = 0; i < before.length; i++) {
         assertThat((double) after[i]).isCloseTo(before[i], offset(1e-3));
@@ -108,40 +76,15 @@ class DoraTest {
   @ValueSource(doubles = {0, 0.25})
   void theMagnitudesGradientIsThatOfCentralDifferences(double dropout) {
     try (Device device = new ReferenceDevice(); var model = base(device); var region = device.growing("adapter")) {
-      var lora = moved(device, model, config(dropout, false), region);
+      var lora = Adapted.moved(device, model.decoder(), config(dropout, false), region);
       for (var name : List.of("model.layers.0.self_attn.q_proj", "model.layers.4.mlp.down_proj")) {
         var m = lora.parameters().get("base_model.model." + name + ".lora_magnitude_vector");
-        float[] gradient;
-        try (var step = Region.growing("step")) {
-          lora.masks().at(1, 1, 0);
-          var gradients = new Gradients(step, lora.parameters().trainable());
-          gradients.begin();
-          var p = Pass.training(device, step, gradients);
-          lora.decoder().loss(p, Tokens.of(p, IDS), Tokens.upload(p, TARGETS), 1, false);
-          p.backward();
-          gradient = p.grad(m).toFloats();
-        }
-        var values = m.toFloats();
-        float h = 1f / 64;
-        for (int i = 0; i < values.length; i += 17) {
-          double slope = (loss(device, lora, m, values, i, h) - loss(device, lora, m, values, i, -h)) / (2.0 * h);
+        var gradient = Adapted.gradient(device, lora, m);
+        for (int i = 0; i < gradient.length; i += 17) {
+          double slope = Adapted.slope(device, lora, m, i);
           assertThat((double) gradient[i]).as(name + " " + i).isCloseTo(slope, offset(1e-3 + 1e-2 * Math.abs(slope)));
         }
       }
-    }
-  }
-
-  private static double loss(Device device, Lora lora, Tensor m, float[] values, int i, float h) {
-    var moved = values.clone();
-    moved[i] += h;
-    m.set(moved);
-    lora.masks().at(1, 1, 0);
-    try (var step = Region.growing("step")) {
-      var p = Pass.training(device, step, new Gradients(step, lora.parameters().trainable()));
-      double sum = 0;
-      for (float l : lora.decoder().loss(p, Tokens.of(p, IDS), Tokens.upload(p, TARGETS), 1, false).toFloats()) sum += l;
-      m.set(values);
-      return sum;
     }
   }
 
@@ -209,7 +152,7 @@ class DoraTest {
               o.step()
               losses.append(loss.item())
           print(json.dumps(losses))
-          """.formatted(Arrays.toString(IDS), Arrays.toString(TARGETS));
+          """.formatted(Arrays.toString(Adapted.IDS), Arrays.toString(Adapted.TARGETS));
       var errors = folder.resolve("errors");
       var process = new ProcessBuilder(python, "-c", program).directory(folder.toFile()).redirectError(errors.toFile()).start();
       var expected = new ObjectMapper().readTree(process.getInputStream().readAllBytes());
@@ -217,7 +160,7 @@ class DoraTest {
       var optimizer = new Optimizer(device, training, tuning.trained(), new Optimizer.Settings(0.9, 0.999, 1e-8, 0, 0));
       var trainer = new Trainer(device, tuning, optimizer, step, false, 1);
       var positions = new int[] {0, 1, 2, 3, 4, 5, 6, 7};
-      var batch = new Batch(IDS, TARGETS, new int[] {0, IDS.length}, positions, 7);
+      var batch = new Batch(Adapted.IDS, Adapted.TARGETS, new int[] {0, Adapted.IDS.length}, positions, 7);
       for (int i = 0; i < expected.size(); i++) {
         assertThat(trainer.step(i + 1, List.of(batch), 1e-2).loss()).as("step " + i).isCloseTo(expected.get(i).asDouble(), offset(1e-3));
       }

@@ -14,26 +14,19 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.llmcore.checkpoint.LoraConfig;
 import org.llmcore.cpu.CpuDevice;
 import org.llmcore.data.Batch;
-import org.llmcore.model.Decoder;
 import org.llmcore.model.LanguageModel;
 import org.llmcore.model.Mixing;
 import org.llmcore.model.Precision;
 import org.llmcore.model.Tokens;
 import org.llmcore.op.Device;
-import org.llmcore.op.Gradients;
 import org.llmcore.op.Pass;
-import org.llmcore.peft.Lora;
 import org.llmcore.reference.ReferenceDevice;
-import org.llmcore.tensor.Region;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.data.Offset.offset;
 
 /// LoRA and DoRA on the projection onto the vocabulary.
 class LoraHeadTest {
-  private static final int[] IDS = {5, 200, 17, 33, 42, 250, 99, 7};
-  private static final int[] TARGETS = {200, 17, -100, 42, 250, 99, 7, 3};
-
   private static LanguageModel base(Device device, Precision precision) {
     return LanguageModel.open(device, Embedded.path("embedded:sql-base"), Optional.empty(), precision, false);
   }
@@ -42,66 +35,16 @@ class LoraHeadTest {
     return LoraConfig.of(4, 6, dropout, false, List.of("q_proj", "lm_head")).withDora(dora);
   }
 
-  /// An adapter whose values are not as they start.
-  private static Lora moved(Device device, Decoder model, LoraConfig config, Region region) {
-    var lora = Lora.attach(model, config, region).checked();
-    lora.initialise(device, 3);
-    int n = 0;
-    for (var t : lora.parameters().map().values()) {
-      var values = t.toFloats();
-      for (int i = 0; i < values.length; i++) values[i] += 0.05f * (float) Math.sin(1.7 * i + n);
-      t.set(values);
-      n++;
-    }
-    return lora;
-  }
-
-  private static float[] logits(Device device, Decoder model) {
-    try (var region = device.growing("test")) {
-      var p = Pass.inference(device, region);
-      var tokens = Tokens.of(p, IDS);
-      return model.logits(p, model.hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())).toFloats();
-    }
-  }
-
-  private static double loss(Device device, Lora lora) {
-    try (var region = device.growing("test")) {
-      lora.masks().at(1, 1, 0);
-      var p = Pass.training(device, region, new Gradients(region, List.of()));
-      double sum = 0;
-      for (float l : lora.decoder().loss(p, Tokens.of(p, IDS), Tokens.upload(p, TARGETS), 1, false).toFloats()) sum += l;
-      return sum;
-    }
-  }
-
   @ParameterizedTest
   @CsvSource({"0, lora_A.weight", "0, lora_B.weight", "0.25, lora_A.weight", "0.25, lora_B.weight"})
   void itsGradientsAreThoseOfCentralDifferences(double dropout, String parameter) {
     try (Device device = new ReferenceDevice(); var model = base(device, Precision.F32); var region = device.growing("adapter")) {
-      var lora = moved(device, model.decoder(), config(dropout, false), region);
+      var lora = Adapted.moved(device, model.decoder(), config(dropout, false), region);
       var w = lora.parameters().get("base_model.model.lm_head." + parameter);
-      float[] gradient;
-      try (var step = Region.growing("step")) {
-        lora.masks().at(1, 1, 0);
-        var gradients = new Gradients(step, lora.parameters().trainable());
-        gradients.begin();
-        var p = Pass.training(device, step, gradients);
-        lora.decoder().loss(p, Tokens.of(p, IDS), Tokens.upload(p, TARGETS), 1, false);
-        p.backward();
-        gradient = p.grad(w).toFloats();
-      }
-      var values = w.toFloats();
-      float h = 1f / 64;
+      var gradient = Adapted.gradient(device, lora, w);
       double largest = 0;
-      for (int i = 3; i < values.length; i += values.length / 6) {
-        var there = values.clone();
-        there[i] += h;
-        w.set(there);
-        double up = loss(device, lora);
-        there[i] -= 2 * h;
-        w.set(there);
-        double slope = (up - loss(device, lora)) / (2.0 * h);
-        w.set(values);
+      for (int i = 3; i < gradient.length; i += gradient.length / 6) {
+        double slope = Adapted.slope(device, lora, w, i);
         assertThat((double) gradient[i]).as(i + "").isCloseTo(slope, offset(1e-3 + 1e-2 * Math.abs(slope)));
         largest = Math.max(largest, Math.abs(slope));
       }
@@ -114,12 +57,12 @@ class LoraHeadTest {
   void mergedIntoAHeadOfItsOwnItComputesTheSame(boolean dora) {
     try (Device device = new ReferenceDevice(); var model = base(device, Precision.F32); var region = device.growing("adapter")) {
       assertThat(model.config().tiedHead()).isTrue();
-      var before = logits(device, moved(device, model.decoder(), config(0.3, dora), region).decoder());
+      var before = Adapted.logits(device, Adapted.moved(device, model.decoder(), config(0.3, dora), region).decoder());
       var embedding = model.decoder().embedding().toFloats();
-      var untouched = logits(device, model.decoder());
+      var untouched = Adapted.logits(device, model.decoder());
       var untied = model.decoder().untied(device, region);
-      moved(device, untied, config(0.3, dora), region).merge(device);
-      var after = logits(device, untied);
+      Adapted.moved(device, untied, config(0.3, dora), region).merge(device);
+      var after = Adapted.logits(device, untied);
       double change = 0;
       for (int i = 0; i < before.length; i++) {
         assertThat((double) after[i]).isCloseTo(before[i], offset(1e-4));
@@ -163,8 +106,8 @@ class LoraHeadTest {
   @Test
   void cachedStepsHaveTheBitsOfTheWholeSequence() {
     try (Device device = new CpuDevice(true, 1); var model = base(device, Precision.F32); var region = device.growing("adapter")) {
-      var lora = moved(device, model.decoder(), config(0, false), region);
-      var all = logits(device, lora.decoder());
+      var lora = Adapted.moved(device, model.decoder(), config(0, false), region);
+      var all = Adapted.logits(device, lora.decoder());
       var p = Pass.inference(device, region);
       var tokens = Tokens.of(p, 5, 200, 17);
       var first = lora.decoder().logits(p, lora.decoder().hidden(p, tokens, new Mixing.Within(tokens.starts()), false, new ArrayList<>())).toFloats();
