@@ -190,7 +190,7 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
       var a = n.carve(r, d, t, h);
       return new Binary.Backward(Sink.write(n.carve(r, d, t, h)), Sink.NONE, n.carve(r, d, t, h), a, a, Binary.Function.ADD);
     }));
-    out.add(new GpuCase("dropout", 0, 2 * one, (r, n) -> new Dropout.Mask(Sink.write(n.carve(r, d, t, h)), n.carve(r, d, t, h), 0.05f, 1)));
+    out.add(new GpuCase("dropout", 0, 2 * one, (r, n) -> new Dropout.Mask(Sink.write(n.carve(r, d, t, h)), n.carve(r, d, t, h), 0.05f, 1, 0)));
     out.add(new GpuCase("rms norm forward", 0, 2 * one, (r, n) -> new RmsNorm.Forward(n.carve(r, d, t, h), n.carve(r, F32, t), n.carve(r, d, t, h), n.carve(r, d, h), 1e-5f)));
     out.add(new GpuCase("rms norm backward", 0, 3 * one,
         (r, n) -> new RmsNorm.Backward(Sink.write(n.carve(r, d, t, h)), Sink.NONE, n.carve(r, d, t, h), n.carve(r, d, t, h), n.carve(r, d, h), n.carve(r, F32, t))));

@@ -182,7 +182,7 @@ public class OperatorBenchmark {
         yield new CrossEntropy.Fused(f32(CHUNK), x == DType.F32 ? z : in(CHUNK, vocabulary), z, ids(CHUNK, vocabulary), 1e-3f);
       }
       case SOFTMAX -> new Softmax.Forward(in(tokens, hidden), in(tokens, hidden), false);
-      case DROPOUT -> new Dropout.Mask(Sink.write(in(tokens, hidden)), in(tokens, hidden), 0.1f, 42);
+      case DROPOUT -> new Dropout.Mask(Sink.write(in(tokens, hidden)), in(tokens, hidden), 0.1f, 42, 0);
       case GELU -> new Unary.Forward(in(tokens, hidden), in(tokens, hidden), Unary.Function.GELU);
       case REDUCE_SUM -> new Reduce.Forward(in(tokens, 1), in(tokens, hidden), 1, Reduce.Function.SUM);
       case COPY -> new Move.Copy(Sink.write(in(tokens, hidden)), in(tokens, hidden));

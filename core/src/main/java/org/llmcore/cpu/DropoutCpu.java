@@ -1,27 +1,23 @@
 package org.llmcore.cpu;
 
-import java.nio.ByteOrder;
-
-import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 import org.llmcore.op.Dropout;
 import org.llmcore.tensor.Memory;
 
-/// `Dropout` on the CPU, split by elements. Counters are 64-bit lanes beside float lanes of half the width; the mask is an
-/// integer comparison, `uniform ≥ rate` being `bits >>> 40 ≥ ⌈rate·2²⁴⌉`.
+/// `Dropout` on the CPU, split by elements. A vector of mixed counters, seen as lanes of 32 bits, is the draws of twice as many
+/// elements in their order; a range that begins with the second of a pair takes that one alone.
 final class DropoutCpu {
+  private static final long STEP = 0x9E3779B97F4A7C15L;
+
   private DropoutCpu() {}
 
   /// Loaded only where vectors of the Vector API run.
   private static final class Vectors {
     static final VectorSpecies<Long> COUNTERS = VectorSpecies.of(long.class, Lanes.F.vectorShape());
-    static final VectorSpecies<Float> HALF =
-        VectorSpecies.of(float.class, VectorShape.forBitSize(Lanes.F.vectorBitSize() / 2));
-    static final LongVector STEPS = LongVector.zero(COUNTERS).addIndex(1).mul(0x9E3779B97F4A7C15L);
+    static final LongVector STEPS = LongVector.zero(COUNTERS).addIndex(1).mul(STEP);
   }
 
   static void run(Lanes lanes, Workers workers, Dropout kernel) {
@@ -33,29 +29,49 @@ final class DropoutCpu {
   }
 
   private static void mask(Lanes lanes, Dropout.Mask k, long from, int n, Scratch scratch) {
+    int odd = (int) (k.first() + from & 1);
+    if (odd == 1) second(k, from);
+    if (n > odd) pairs(lanes, k, from + odd, n - odd, scratch);
+  }
+
+  /// Element i, the second of a pair whose first is another range's.
+  private static void second(Dropout.Mask k, long i) {
+    var y = k.y().tensor();
+    boolean kept = Dropout.kept(k.key(), k.first() + i, k.threshold());
+    float v = kept ? Memory.load(k.x().dtype(), k.x().address(), i) * factor(k) : 0;
+    Memory.store(y.dtype(), y.address(), i, k.y().add() ? Memory.load(y.dtype(), y.address(), i) + v : v);
+  }
+
+  /// Elements from the first of a pair on.
+  private static void pairs(Lanes lanes, Dropout.Mask k, long from, int n, Scratch scratch) {
     if (lanes.emitted() && RowCode.reads(k.x(), k.y().tensor())) {
       DropoutCode.mask(k, from, n);
       return;
     }
     long x = Rows.read(lanes, k.x(), from, n, scratch.floats(n));
     long y = Rows.target(k.y(), from, scratch.floats(n));
-    float factor = 1 / (1 - k.rate());
-    long threshold = (long) Math.ceil((double) k.rate() * 0x1p24);
+    float factor = factor(k);
+    int threshold = k.threshold();
+    long first = k.first() + from;
     int i = 0;
-    var order = ByteOrder.nativeOrder();
-    for (; i < lanes.whole(n); i += Vectors.COUNTERS.length()) {
-      var z = Vectors.STEPS.add(k.key() + (from + i + 1) * 0x9E3779B97F4A7C15L);
+    for (; i < lanes.whole(n); i += Lanes.N) {
+      var z = Vectors.STEPS.add(k.key() + ((first + i >> 1) + 1) * STEP);
       z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 30)).mul(0xBF58476D1CE4E5B9L);
       z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 27)).mul(0x94D049BB133111EBL);
-      z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 31)).lanewise(VectorOperators.LSHR, 40);
-      var kept = z.compare(VectorOperators.GE, threshold).cast(Vectors.HALF);
-      var v = FloatVector.fromMemorySegment(Vectors.HALF, Memory.ALL, x + 4L * i, order).mul(factor);
-      FloatVector.zero(Vectors.HALF).blend(v, kept).intoMemorySegment(Memory.ALL, y + 4L * i, order);
+      z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 31));
+      var kept = z.reinterpretAsInts().compare(VectorOperators.UGE, threshold).cast(Lanes.F);
+      Lanes.store(y + 4L * i, Lanes.all(0).blend(Lanes.load(x + 4L * i).mul(factor), kept));
     }
-    for (; i < n; i++) {
-      boolean kept = Dropout.bits(k.key(), from + i) >>> 40 >= threshold;
+    long hash = 0;
+    for (; i < n; i++, hash >>>= 32) {
+      if ((i & 1) == 0) hash = Dropout.bits(k.key(), first + i >> 1); // also at once: vectors have taken an even number
+      boolean kept = Integer.compareUnsigned((int) hash, threshold) >= 0;
       Memory.f32(y + 4L * i, kept ? Memory.f32(x + 4L * i) * factor : 0);
     }
     Rows.write(lanes, k.y(), from, n, y);
+  }
+
+  private static float factor(Dropout.Mask k) {
+    return 1 / (1 - k.rate());
   }
 }

@@ -137,7 +137,7 @@ class RowCodeTest {
             s.run(new SwiGlu.Forward(h, x, u));
             s.run(new SwiGlu.Backward(Sink.add(dg), Sink.write(du), dy, x, u));
             var dropped = s.extreme(dtype, 5, n);
-            s.run(new Dropout.Mask(Sink.add(dropped), x, 0.4f, 9));
+            s.run(new Dropout.Mask(Sink.add(dropped), x, 0.4f, 9, 0));
             var normed = s.random(dtype, 5, n);
             var rstd = s.random(DType.F32, 5);
             var dx = s.extreme(dtype, 5, n);
@@ -179,7 +179,7 @@ class RowCodeTest {
             s.run(
                 new SwiGlu.Backward(Sink.write(inside(s, whole, dtype, 3, n)), Sink.add(inside(s, whole, dtype, 3, n)), x, x,
                     s.random(dtype, 3, n)));
-            s.run(new Dropout.Mask(Sink.write(inside(s, whole, dtype, 3, n)), x, 0.4f, 9));
+            s.run(new Dropout.Mask(Sink.write(inside(s, whole, dtype, 3, n)), x, 0.4f, 9, 0));
             s.run(new Binary.Forward(inside(s, whole, dtype, 3, n), x, s.random(dtype, 3, n), Binary.Function.SUB));
             s.run(new Move.Copy(Sink.add(inside(s, whole, DType.F32, 3, n)), x));
             s.run(new Move.Fill(inside(s, whole, dtype, 3, n), 2));

@@ -142,8 +142,8 @@ class RowKernelsTest {
             var clip = s.random(DType.F32, 1);
             s.run(new SwiGlu.Forward(h, g, u));
             s.run(new SwiGlu.Backward(Sink.write(dg), Sink.add(du), dh, g, u));
-            s.run(new Dropout.Mask(Sink.write(dropped), g, 0.3f, 1234567L));
-            s.run(new Dropout.Mask(Sink.add(dropped), u, 0.5f, -5L));
+            s.run(new Dropout.Mask(Sink.write(dropped), g, 0.3f, 1234567L, 0));
+            s.run(new Dropout.Mask(Sink.add(dropped), u, 0.5f, -5L, 0));
             s.run(new GradientNorm.SumOfSquares(sums, 1, g));
             s.run(new GradientNorm.Clip(norm, clip, sums, 3, 1));
             var w = s.random(dtype, n);
@@ -153,6 +153,37 @@ class RowKernelsTest {
             s.run(new AdamW.Step(w, master, m, v, s.random(DType.F32, n), clip, 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3));
             return List.of(h, dg, du, dropped, sums, norm, clip, w, master, m, v);
           });
+    }
+  }
+
+  /// 65,564 elements are split at odd places by every number of workers where code is emitted.
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 15, 16, 17, 18, 33, 207, 9001, 65564})
+  void dropoutHasTheSameBitsWhereverItBegins(int n) {
+    for (var dtype : DTYPES) {
+      for (float rate : new float[] {0, 0.3f, Math.nextDown(1f)}) {
+        Stage.sameEverywhere(
+            s -> {
+              var results = new ArrayList<Tensor>();
+              var x = s.positive(dtype, n);
+              for (int first : new int[] {0, 1, 6, 37}) {
+                var y = s.random(dtype, n);
+                var added = s.random(dtype, n);
+                var mask = new Dropout.Mask(Sink.write(y), x, rate, -5, first);
+                s.run(mask);
+                s.run(new Dropout.Mask(Sink.add(added), x, rate, -5, first));
+                var values = y.toFloats();
+                for (int i = 0; i < n; i++) assertThat(values[i] != 0).as("element %s + %s", first, i).isEqualTo(Dropout.kept(-5, first + i, mask.threshold()));
+                var parts = s.random(dtype, n);
+                for (int from = 0, to = 1; from < n; from = to, to = Math.min(n, 3 * to + 2)) {
+                  s.run(new Dropout.Mask(Sink.write(parts.slice(from, to)), x.slice(from, to), rate, -5, first + from));
+                }
+                assertThat(parts.toFloats()).isEqualTo(values);
+                results.addAll(List.of(y, added));
+              }
+              return results;
+            });
+      }
     }
   }
 

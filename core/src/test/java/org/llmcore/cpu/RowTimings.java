@@ -89,8 +89,8 @@ final class RowTimings {
     var du = random(dtype, TOKENS, 768);
     add("SwiGlu.Forward", new SwiGlu.Forward(h, g, u), m, 3 * m * b, 0);
     add("SwiGlu.Backward", new SwiGlu.Backward(Sink.write(h), Sink.write(du), dh, g, u), m, 5 * m * b, 0);
-    add("Dropout", new Dropout.Mask(Sink.write(y), x, 0.1f, 7), n, 2 * n * b, 0);
-    add("Dropout add", new Dropout.Mask(Sink.add(y), x, 0.1f, 7), n, 3 * n * b, 0);
+    add("Dropout", new Dropout.Mask(Sink.write(y), x, 0.1f, 7, 0), n, 2 * n * b, 0);
+    add("Dropout add", new Dropout.Mask(Sink.add(y), x, 0.1f, 7, 0), n, 3 * n * b, 0);
     var starts = region.carve(DType.I32, Shape.of(9)).set(0, 256, 512, 768, 1024, 1280, 1536, 1792, 2048);
     var q = random(dtype, TOKENS, 6, 48);
     var k = random(dtype, TOKENS, 6, 48);

@@ -105,7 +105,8 @@ final class OperatorCases {
           add("swiglu " + size, SwiGlu.class, dtype, 1, r * c, (p, in) -> one(SwiGlu.apply(p, in.between(-6, 6, dtype, r, c), in.leaf(dtype, r, c))));
           add("softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), false)));
           add("log softmax " + size, Softmax.class, dtype, c, r * c, (p, in) -> one(Softmax.apply(p, in.between(-4, 4, dtype, r, c), true)));
-          add("dropout " + size, Dropout.class, dtype, 1, r * c, (p, in) -> one(Dropout.apply(p, in.leaf(dtype, r, c), 0.3f, 99)));
+          add("dropout " + size, Dropout.class, dtype, 1, r * c, (p, in) -> one(Dropout.apply(p, in.leaf(dtype, r, c), 0.3f, 99, 0)));
+          add("dropout from inside a pair " + size, Dropout.class, dtype, 1, r * c, (p, in) -> one(Dropout.apply(p, in.leaf(dtype, r, c), 0.3f, 99, 7)));
           add("embedding " + size, Embedding.class, dtype, 8, 7 * c, (p, in) -> one(Embedding.apply(p, in.ids(3 * r, 7), in.leaf(dtype, 7, c), dtype)));
         }
         add("cross entropy (" + r + ", " + c + ")", CrossEntropy.class, F32, c, r * c, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, F32, r, c), targets(in, r, c))));

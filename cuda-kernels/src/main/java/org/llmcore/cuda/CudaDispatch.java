@@ -89,7 +89,7 @@ final class CudaDispatch {
       }
 
       case Dropout.Mask k -> l.of("dropout", "dropout_mask").over(eighths(k.x().elements())).sink(k.y()).tensor(k.x())
-          .i64(k.x().elements()).i64(k.key()).i32((int) Math.ceil((double) k.rate() * 0x1p24)).f32(1 / (1 - k.rate())).run();
+          .i64(k.x().elements()).i64(k.key()).i64(k.first()).i32(k.threshold()).f32(1 / (1 - k.rate())).run();
 
       case MatMul.Product k -> MatMulCuda.run(l, k);
       case MatMul.LowRank k -> MatMulCuda.run(l, k);

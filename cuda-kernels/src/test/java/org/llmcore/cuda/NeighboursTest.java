@@ -7,6 +7,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 import org.llmcore.op.Attention;
 import org.llmcore.op.Dropout;
@@ -166,6 +167,28 @@ class NeighboursTest {
     for (int[] r : new int[][] {{0, 129}, {129, 130}, {130, 300}}) device.run(new RmsNorm.Backward(Sink.NONE, Sink.add(parts),
         dy.slice(r[0], r[1]), x.slice(r[0], r[1]), w, rstd.slice(r[0], r[1])));
     assertThat(parts.toFloats()).isEqualTo(whole.toFloats());
+  }
+
+  /// Rows of 37: every other one begins inside a pair of elements that one hash decides.
+  @ParameterizedTest
+  @EnumSource(value = DType.class, names = {"F32", "BF16", "F16"})
+  void dropoutKeepsTheSameElementsWhereverTheBatchIsSplitAndTheCpuKeepsThem(DType dtype) {
+    int rows = 70;
+    int width = 37;
+    var ones = new float[rows * width];
+    Arrays.fill(ones, 1);
+    var x = region.carve(dtype, Shape.of(rows, width)).set(ones);
+    for (float rate : new float[] {0, 0.3f, Math.nextDown(1f)}) {
+      var whole = values(dtype, 1, rows, width);
+      var mask = new Dropout.Mask(Sink.write(whole), x, rate, 11, 0);
+      device.run(mask);
+      var found = whole.toFloats();
+      for (int i = 0; i < found.length; i++) assertThat(found[i] != 0).as("element " + i).isEqualTo(Dropout.kept(11, i, mask.threshold()));
+      var parts = values(dtype, 2, rows, width);
+      for (int[] r : new int[][] {{0, 1}, {1, 2}, {2, 17}, {17, 70}}) device.run(new Dropout.Mask(Sink.write(parts.slice(r[0], r[1])),
+          x.slice(r[0], r[1]), rate, 11, (long) r[0] * width));
+      assertThat(parts.toFloats()).isEqualTo(found);
+    }
   }
 
   @Test

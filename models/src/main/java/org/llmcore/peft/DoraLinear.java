@@ -54,7 +54,7 @@ public record DoraLinear(LoraLinear lora, Tensor magnitude) implements Linear {
     if (!Dropout.applies(p, lora.dropout())) {
       return Binary.apply(p, Binary.apply(p, lora.apply(p, x), norm, Binary.Function.DIV), m, Binary.Function.MUL);
     }
-    var u = Dropout.apply(p, x, lora.dropout(), lora.masks().key(name(), inputs()));
+    var u = lora.masks().drop(p, x, lora.dropout(), name());
     var base = lora.base().apply(p, u); // (T,outputs)
     var v = Binary.apply(p, Binary.apply(p, base, lora.update(p, u), Binary.Function.ADD), norm, Binary.Function.DIV);
     var rest = Binary.apply(p, lora.base().apply(p, x), base, Binary.Function.SUB);

@@ -40,8 +40,9 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
       this.row = row;
     }
 
-    long key(String module, int width) {
-      return Dropout.key(seed, step, module.hashCode()) + row * width * 0x9E3779B97F4A7C15L;
+    /// Dropout of a micro-batch's input to this module, (T,C).
+    Tensor drop(Pass p, Tensor x, float rate, String module) {
+      return Dropout.apply(p, x, rate, Dropout.key(seed, step, module.hashCode()), row * x.columns());
     }
   }
 
@@ -67,7 +68,7 @@ public record LoraLinear(Linear base, Tensor a, Tensor bt, float scale, float dr
       if (base instanceof QuantLinear q && !q.int8()) return QuantMatMul.lowRank(p, x, q.w(), a, bt, scale);
     }
     var y = base.apply(p, x); // (T,outputs)
-    var dropped = Dropout.apply(p, x, dropout, masks.key(name(), inputs()));
+    var dropped = masks.drop(p, x, dropout, name());
     var u = MatMul.apply(p, dropped, a, true); // (T,r)
     p.run(new MatMul.Product(Sink.add(y), u, bt, false, false, scale));
     var sum = y.tracked(p.taped());

@@ -259,10 +259,6 @@ public final class Assembler {
     e.vex(1, 0, 0, 0, 0x90, k, 0, s);
   }
 
-  public void kunpckbw(int d, int high, int low) {
-    e.vex(1, 1, 0, 1, 0x4b, d, high, low);
-  }
-
   // ---- moves of vectors
 
   public void vmovups(Vec d, Mem s) {
@@ -516,9 +512,9 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x45, d, d.index(), s.index(), counts.index());
   }
 
-  /// k = a ⋛ b of unsigned 64-bit lanes: 0 equal, 1 less, 2 less or equal, 5 greater or equal, 6 greater.
-  public void vpcmpuq(int k, Vec a, Vec b, int predicate) {
-    e.evex(3, 1, 1, 0x1e, a, k, a.index(), b.index());
+  /// k = a ⋛ b of unsigned 32-bit lanes: 0 equal, 1 less, 2 less or equal, 5 greater or equal, 6 greater.
+  public void vpcmpud(int k, Vec a, Vec b, int predicate) {
+    e.evex(3, 1, 0, 0x1e, a, k, a.index(), b.index());
     e.u8(predicate);
   }
 
