@@ -8,7 +8,7 @@ import org.llmcore.InvalidInput;
 import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.flags.Flags;
 
-/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices and attention's backward pass in bf16 on
+/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices and attention in bf16 on
 /// the last two, which have for all else the loops of `AVX512`, and for products of activations in eight bits where the processor multiplies bytes (`Int8Stream`).
 public enum Tier {
   /// Plain Java, one element at a time: the twin that checks the others.
@@ -19,7 +19,7 @@ public enum Tier {
   AVX512,
   /// That, and bf16 matrices multiplied by pairs of terms (`vdpbf16ps`): twice the rate on AMD's processors, half of it on Intel's.
   AVX512BF16,
-  /// AVX-512, and AMX tiles for products of two bf16 matrices and attention's backward pass: fourteen times the rate, in the processor's own order of
+  /// AVX-512, and AMX tiles for products of two bf16 matrices and attention: fourteen times the rate, in the processor's own order of
   /// sums (`AmxTiles`).
   AMX;
 
