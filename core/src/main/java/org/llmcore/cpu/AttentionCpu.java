@@ -37,14 +37,6 @@ final class AttentionCpu {
     int d() {
       return q.dim(2);
     }
-
-    /// Writes max + log Σ of `count` rows of heads, `step` apart; `stats` has four floats a row: the largest score, the sum of exponentials and 1/sum.
-    void lse(long row, int step, int count, long stats) {
-      if (lse == 0) return;
-      for (int i = 0; i < count; i++) {
-        Memory.f32(lse + 4 * (row + (long) i * step), Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4)));
-      }
-    }
   }
 
   /// Query rows [row, row+rows) of one sequence. The first sees `visible` keys, each further one `growth` more. Key u is row
@@ -74,48 +66,6 @@ final class AttentionCpu {
       case Attention.Decode k -> {
         var call = new Call(k.o(), 0, k.q(), k.keys(), k.values(), k.scale(), k.keys().dim(1));
         attend(lanes, workers, call, spans(k, block(lanes, call)));
-      }
-    }
-  }
-
-  /// bf16 rows of the keys and values of a head, `pitch` bytes apart.
-  record Rows16(long keys, long values, long pitch) {}
-
-  /// Where the keys and values of a span lie, or copies of them, for those of a cache come page by page.
-  static Rows16 together(Call call, Span span, int group, Scratch scratch) {
-    int d = call.d();
-    long pitch = 2L * call.kvHeads() * d;
-    if (span.blocks() == 0) {
-      long key = ((long) span.base * call.kvHeads() + group) * d;
-      return new Rows16(RowCode.at(call.keys, key), RowCode.at(call.values, key), pitch);
-    }
-    int n = span.keys();
-    long keys = scratch.floats((n * (long) d + 1) / 2);
-    long values = scratch.floats((n * (long) d + 1) / 2);
-    for (int u = 0; u < n; u += call.slots) {
-      long key = (span.key(u, call.slots) * call.kvHeads() + group) * d;
-      int count = Math.min(call.slots, n - u);
-      RowCode.convert(keys + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.keys, key), pitch, DType.BF16, count, d);
-      RowCode.convert(values + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.values, key), pitch, DType.BF16, count, d);
-    }
-    return new Rows16(keys, values, 2L * d);
-  }
-
-  /// Rows of heads, `step` apart in q and o: the first sees `visible` keys, each further one `growth` more.
-  interface Body {
-    void attend(long row, int step, int count, int visible, int growth);
-  }
-
-  /// The rows of a span and a key/value head, up to `most` of a query head at a time; a single query brings all its heads.
-  static void blocks(Call call, Span span, int group, int most, Body body) {
-    int first = group * call.group();
-    if (span.rows == 1) {
-      body.attend((long) span.row * call.heads() + first, 1, call.group(), span.visible, 0);
-      return;
-    }
-    for (int h = first; h < first + call.group(); h++) {
-      for (int i = 0; i < span.rows; i += most) {
-        body.attend((long) (span.row + i) * call.heads() + h, call.heads(), Math.min(most, span.rows - i), span.visible(i), span.growth);
       }
     }
   }
@@ -183,10 +133,6 @@ final class AttentionCpu {
     int groups = call.kvHeads();
     if (AttentionForwardAmx.takes(lanes, call)) {
       workers.run(spans.size() * groups, (task, s) -> AttentionForwardAmx.run(call, spans.get(task / groups), task % groups, s));
-      return;
-    }
-    if (AttentionPairs.takes(lanes, call)) {
-      workers.run(spans.size() * groups, (task, s) -> AttentionPairs.run(call, spans.get(task / groups), task % groups, s));
       return;
     }
     workers.run(
@@ -265,8 +211,13 @@ final class AttentionCpu {
       AttentionCode.forward(
           plainQ ? RowCode.at(call.q, first) : stagedQ, plainQ ? row : width, plainO ? RowCode.at(call.o, first) : stagedO,
           plainO ? row : width, panels, v, span.rows, span.visible, span.growth, call.scale, d, stride, work, stats);
-      if (!plainO) for (int i = 0; i < span.rows; i++) Rows.write(lanes, call.o, first + i * row, d, stagedO + 4L * i * width);
-      call.lse((long) span.row * call.heads() + h, call.heads(), span.rows, stats);
+      for (int i = 0; i < span.rows; i++) {
+        if (!plainO) Rows.write(lanes, call.o, first + i * row, d, stagedO + 4L * i * width);
+        if (call.lse != 0) {
+          float lse = Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4));
+          Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + h), lse);
+        }
+      }
     }
   }
 
@@ -324,20 +275,6 @@ final class AttentionCpu {
     for (int h = 0; h < heads; h++) finish(lanes, call, o + 4L * h * width, p + 4L * h * stride, span, 0, group * heads + h);
   }
 
-  /// Keys and values of a head where they lie; those that are no cache are one page.
-  static AttentionSingleCode.Pages pages(Call call, Span span, int group, Scratch scratch) {
-    long contiguous = scratch.floats(1);
-    Memory.i32(contiguous, 0);
-    int bytes = call.keys.dtype().bytes();
-    long head = (long) group * call.d() * bytes;
-    long pitch = (long) call.kvHeads() * call.d() * bytes;
-    boolean cache = span.blocks != 0;
-    long first = cache ? head : span.base * pitch + head;
-    return new AttentionSingleCode.Pages(
-        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch, cache ? span.blocks : contiguous, cache ? call.slots : span.keys(),
-        call.slots * pitch);
-  }
-
   /// One query through machine code, head by head.
   private static void one(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
     int d = call.d();
@@ -349,14 +286,24 @@ final class AttentionCpu {
     long o = scratch.floats(width);
     long p = scratch.floats(AttentionTiles.padded(n));
     long stats = scratch.floats(3);
-    var pages = pages(call, span, group, scratch);
+    long contiguous = scratch.floats(1);
+    Memory.i32(contiguous, 0);
+    int bytes = call.keys.dtype().bytes();
+    long pitch = (long) call.kvHeads() * d * bytes;
+    long first = span.blocks == 0 ? span.base * pitch + (long) group * d * bytes : (long) group * d * bytes;
+    var pages = new AttentionSingleCode.Pages(
+        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch,
+        span.blocks == 0 ? contiguous : span.blocks, span.blocks == 0 ? n : call.slots, call.slots * pitch);
     AttentionCode.padded(q, call.q, from, d, heads, d);
     for (int h = 0; h < heads; h++) {
       boolean plain = call.o.dtype() == DType.F32;
       AttentionSingleCode.attend(
           q + 4L * h * width, plain ? RowCode.at(call.o, from + (long) h * d) : o, pages, n, call.scale, d, p, stats);
       if (!plain) Rows.write(lanes, call.o, from + (long) h * d, d, o);
-      call.lse((long) span.row * call.heads() + group * heads + h, 1, 1, stats);
+      if (call.lse != 0) {
+        float lse = Memory.f32(stats) + (float) StrictMath.log(Memory.f32(stats + 4));
+        Memory.f32(call.lse + 4L * ((long) span.row * call.heads() + group * heads + h), lse);
+      }
     }
   }
 
