@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a processor is to show, in five to seven minutes: that the kernels of its tier are right on it, how near they come to its limits, and PyTorch beside them.
+# What a processor is to show, within 13 minutes by the limits of its sections: that the kernels of its tier are right on it, how near they come to its limits, and PyTorch beside them.
 # For a machine that is lent by the minute and has AMX, which ours have not; it runs on any.
 #
 #   benchmarks/cpu-session.sh PYTHON [SECTION …]        sections: machine checks roofline gemm steps decode (all)
@@ -33,5 +33,5 @@ wanted gemm && pinned 60 benchmarks/compare-gemm.sh "$python" f32 1
 export OURS=bf16 PEER=bf16
 wanted steps && STEPS=8 pinned 180 benchmarks/compare-torch.sh "$python" 2 110M:lora 110M:full
 wanted steps && STEPS=4 pinned 120 benchmarks/compare-torch.sh "$python" 1 1.1B:lora
-wanted decode && pinned 60 "$JAVA" $flags -Xmx3g -cp "$CLASSES" org.llmcore.bench.Decoding BF16 518 40
+wanted decode && pinned 60 "$JAVA" $flags -Xmx3g -cp "$CLASSES" org.llmcore.bench.Decoding BF16 38 60
 echo "== end $(date +%T)"

@@ -3,7 +3,7 @@
 # patch; or a folder of classes that go before the jar's.
 #
 #   cuda-kernels/tune.sh FAMILY CASES [ROUNDS] NAME=EDIT …
-#   cuda-kernels/tune.sh matmul_hopper 'matmul forward' 3 'band 16=s/ \* 8\b/ * 16/g' stagger=cuda-kernels/variants/matmul_hopper-stagger.patch
+#   cuda-kernels/tune.sh matmul_hopper 'matmul forward' 3 'band16=s/8 \* across/16 * across/g;s/band \* 8,/band * 16,/;s/min(8, down/min(16, down/' stagger=cuda-kernels/variants/matmul_hopper-stagger.patch
 #
 # CASES are those of org.llmcore.bench.Gpu whose names contain the text; SECONDS_EACH (4) is what a round takes for them. Needs nvcc; HOME_OF names an unpacked
 # portable distribution (build it by mvn -Pportable package). A variant that fails to compile is said and left out. Prints a line per case and variant: the median of the rounds

@@ -37,6 +37,14 @@ final class AttentionCpu {
     int d() {
       return q.dim(2);
     }
+
+    /// Writes max + log Σ of `count` rows of heads, `step` apart; `stats` has four floats a row: the largest score, the sum of exponentials and 1/sum.
+    void lse(long row, int step, int count, long stats) {
+      if (lse == 0) return;
+      for (int i = 0; i < count; i++) {
+        Memory.f32(lse + 4 * (row + (long) i * step), Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4)));
+      }
+    }
   }
 
   /// Query rows [row, row+rows) of one sequence. The first sees `visible` keys, each further one `growth` more. Key u is row
@@ -211,13 +219,8 @@ final class AttentionCpu {
       AttentionCode.forward(
           plainQ ? RowCode.at(call.q, first) : stagedQ, plainQ ? row : width, plainO ? RowCode.at(call.o, first) : stagedO,
           plainO ? row : width, panels, v, span.rows, span.visible, span.growth, call.scale, d, stride, work, stats);
-      for (int i = 0; i < span.rows; i++) {
-        if (!plainO) Rows.write(lanes, call.o, first + i * row, d, stagedO + 4L * i * width);
-        if (call.lse != 0) {
-          float lse = Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4));
-          Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + h), lse);
-        }
-      }
+      if (!plainO) for (int i = 0; i < span.rows; i++) Rows.write(lanes, call.o, first + i * row, d, stagedO + 4L * i * width);
+      call.lse((long) span.row * call.heads() + h, call.heads(), span.rows, stats);
     }
   }
 
@@ -300,10 +303,7 @@ final class AttentionCpu {
       AttentionSingleCode.attend(
           q + 4L * h * width, plain ? RowCode.at(call.o, from + (long) h * d) : o, pages, n, call.scale, d, p, stats);
       if (!plain) Rows.write(lanes, call.o, from + (long) h * d, d, o);
-      if (call.lse != 0) {
-        float lse = Memory.f32(stats) + (float) StrictMath.log(Memory.f32(stats + 4));
-        Memory.f32(call.lse + 4L * ((long) span.row * call.heads() + group * heads + h), lse);
-      }
+      call.lse((long) span.row * call.heads() + group * heads + h, 1, 1, stats);
     }
   }
 

@@ -10,7 +10,6 @@ import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Loop;
 import org.llmcore.cpu.code.Routine;
 import org.llmcore.tensor.DType;
-import org.llmcore.tensor.Memory;
 
 import static org.llmcore.cpu.code.Gpr.*;
 import static org.llmcore.cpu.code.Vec.zmm;
@@ -136,11 +135,7 @@ final class AttentionForwardAmx {
     AmxCode.rows(s, 4L * stride, m, seen, left, at);
     AmxCode.multiply(left, values, AmxCode.bytes(n), m, d, seen, 1, Before.NOTHING, out, 4L * width, sums, at);
     Code.RESULTS.run(RowCode.at(call.o(), row * d), between, out, 4L * width, stats, m, d);
-    if (call.lse() == 0) return;
-    for (int i = 0; i < m; i++) {
-      float lse = Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4));
-      Memory.f32(call.lse() + 4 * (row + (long) i * step), lse);
-    }
+    call.lse(row, step, m, stats);
   }
 
   private void softmax(int m, int visible, int growth) {

@@ -14,7 +14,6 @@ import static org.llmcore.cpu.code.Vec.zmm;
 /// is the mask of 16.
 final class DropoutCode {
   private static final Routines MASK = new Routines(8, DropoutCode::mask);
-  private static final long STEP = 0x9E3779B97F4A7C15L;
 
   private DropoutCode() {}
 
@@ -22,7 +21,7 @@ final class DropoutCode {
   static void mask(Dropout.Mask k, long from, long n) {
     var y = k.y().tensor();
     float factor = 1 / (1 - k.rate());
-    long start = k.key() + ((k.first() + from >> 1) + 1) * STEP;
+    long start = k.key() + ((k.first() + from >> 1) + 1) * Dropout.STEP;
     MASK.get(bit(y.dtype()) | bit(k.x().dtype()) << 1 | (k.y().add() ? 4 : 0))
         .brief(RowCode.at(y, from), RowCode.at(k.x(), from), n, start, k.threshold(), Float.floatToRawIntBits(factor));
   }
@@ -37,7 +36,7 @@ final class DropoutCode {
     var threshold = c.all(R8);
     var first = c.wide(0xBF58476D1CE4E5B9L);
     var second = c.wide(0x94D049BB133111EBL);
-    var step = c.wide(STEP);
+    var step = c.wide(Dropout.STEP);
     c.narrows(dtype(variant));
     a.vpbroadcastq(counter, RCX);
     for (int lane = 1; lane < 8; lane++) { // lane i starts i steps further
@@ -45,7 +44,7 @@ final class DropoutCode {
       a.kmovw(1, R11);
       a.vpaddq(counter.keep(1), counter, step);
     }
-    var eight = c.wide(STEP << 3);
+    var eight = c.wide(Dropout.STEP << 3);
     c.begin(RDX);
     do {
       a.vpsrlq(t, counter, 30);

@@ -10,14 +10,12 @@ import org.llmcore.tensor.Memory;
 /// `Dropout` on the CPU, split by elements. A vector of mixed counters, seen as lanes of 32 bits, is the draws of twice as many
 /// elements in their order; a range that begins with the second of a pair takes that one alone.
 final class DropoutCpu {
-  private static final long STEP = 0x9E3779B97F4A7C15L;
-
   private DropoutCpu() {}
 
   /// Loaded only where vectors of the Vector API run.
   private static final class Vectors {
     static final VectorSpecies<Long> COUNTERS = VectorSpecies.of(long.class, Lanes.F.vectorShape());
-    static final LongVector STEPS = LongVector.zero(COUNTERS).addIndex(1).mul(STEP);
+    static final LongVector STEPS = LongVector.zero(COUNTERS).addIndex(1).mul(Dropout.STEP);
   }
 
   static void run(Lanes lanes, Workers workers, Dropout kernel) {
@@ -55,7 +53,7 @@ final class DropoutCpu {
     long first = k.first() + from;
     int i = 0;
     for (; i < lanes.whole(n); i += Lanes.N) {
-      var z = Vectors.STEPS.add(k.key() + ((first + i >> 1) + 1) * STEP);
+      var z = Vectors.STEPS.add(k.key() + ((first + i >> 1) + 1) * Dropout.STEP);
       z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 30)).mul(0xBF58476D1CE4E5B9L);
       z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 27)).mul(0x94D049BB133111EBL);
       z = z.lanewise(VectorOperators.XOR, z.lanewise(VectorOperators.LSHR, 31));

@@ -28,6 +28,9 @@ public sealed interface Dropout extends Kernel {
     }
   }
 
+  /// From a counter of `bits` to the next.
+  long STEP = 0x9E3779B97F4A7C15L;
+
   /// Uniform in [0, 1), a multiple of 2⁻²⁴: the finaliser of SplitMix64 (Steele, Lea & Flood 2014) over key and counter.
   static float uniform(long key, long i) {
     return (bits(key, i) >>> 40) * 0x1p-24f;
@@ -47,7 +50,7 @@ public sealed interface Dropout extends Kernel {
 
   /// 64 well-mixed bits of (key, i).
   static long bits(long key, long i) {
-    long z = key + (i + 1) * 0x9E3779B97F4A7C15L;
+    long z = key + (i + 1) * STEP;
     z = (z ^ z >>> 30) * 0xBF58476D1CE4E5B9L;
     z = (z ^ z >>> 27) * 0x94D049BB133111EBL;
     return z ^ z >>> 31;
