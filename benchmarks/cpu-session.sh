@@ -24,7 +24,7 @@ if wanted machine; then
   echo "on processors $cores"
 fi
 if wanted checks && [ -n "${CHECK:-}" ]; then
-  timeout 120 "$CHECK" -c org.llmcore.cpu.code.AssemblerTest -c org.llmcore.cpu.AmxGemmTest -c org.llmcore.cpu.AttentionAmxTest -c org.llmcore.cpu.LowRankCpuTest \
+  timeout 120 "$CHECK" -c org.llmcore.cpu.code.AssemblerTest -c org.llmcore.cpu.AmxGemmTest -c org.llmcore.cpu.AttentionBf16Test -c org.llmcore.cpu.LowRankCpuTest \
     -c org.llmcore.cpu.CpuAmxContractTest 2>&1 | grep -E 'successful|failed|skipped|aborted|=>' | head -n 20
 fi
 wanted roofline && pinned 100 "$JAVA" $flags -Xmx3g -cp "$CLASSES" org.llmcore.bench.Roofline 110M lora bf16

@@ -3,7 +3,6 @@ package org.llmcore.bench;
 import java.util.Locale;
 import java.util.Optional;
 
-import org.llmcore.cpu.Tier;
 import org.llmcore.op.Attention;
 import org.llmcore.op.Embedding;
 import org.llmcore.op.Kernel;
@@ -18,8 +17,8 @@ import org.llmcore.trace.TracedDevice;
 /// | kernel                  | operations                                                          |
 /// |-------------------------|---------------------------------------------------------------------|
 /// | matrix product          | 2·M·N·K                                                             |
-/// | attention, forward      | 4·D per query, head and key it sees, of bf16 as such on AMX tiles   |
-/// | attention, backward     | 10·D, of bf16 in pairs                                              |
+/// | attention, forward      | 4·D per query, head and key it sees, of bf16 in pairs               |
+/// | attention, backward     | 10·D, likewise                                                      |
 /// | everything else         | none that count beside its bytes                                    |
 ///
 /// @param name of the operator; matrix products are told apart by direction, dtype, and whether a side is as thin as a LoRA's
@@ -36,7 +35,7 @@ record Cost(String name, double flops, boolean pairs, double bytes) {
       case QuantMatMul.LowRank k -> product(k.base(), bytes).withTerm(k.flops());
       case QuantMatMul.Int8Product k -> new Cost("x·Wᵀ, few bits, int8", k.flops(), false, bytes);
       case Attention.Forward k ->
-          new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), k.q().dtype() == DType.BF16 && Tier.open() == Tier.AMX, bytes);
+          new Cost("Attention.Forward", 4.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), k.q().dtype() == DType.BF16, bytes);
       case Attention.Backward k ->
           new Cost("Attention.Backward", 10.0 * k.q().dim(1) * k.q().dim(2) * seen(k.starts(), k.causal()), k.q().dtype() == DType.BF16, bytes);
       // Rows that are looked up, not the whole table.

@@ -54,12 +54,22 @@ final class AttentionBackwardPairsCode {
 
   /// Keys from element `from` on, `pitch` elements apart, as panels of pairs of dimensions.
   static void panels(long to, Tensor keys, long from, long pitch, int n, int d) {
-    AttentionCode.panels(to, DType.F32, RowCode.at(keys, from), pitch / 2, n, d / 2); // a pair is a word
+    panels(to, RowCode.at(keys, from), 2 * pitch, n, d);
+  }
+
+  /// @param pitch bytes from key to key
+  static void panels(long to, long keys, long pitch, int n, int d) {
+    AttentionCode.panels(to, DType.F32, keys, pitch / 4, n, d / 2); // a pair is a word
   }
 
   /// Rows of two keys each, a word a dimension and `padded(d)` words a row; beside an odd last key lies 0.
   static void rows(long to, Tensor keys, long from, long pitch, int n, int d) {
-    PAIRED.get(0).run(to, RowCode.at(keys, from), 2 * pitch, n, d, 4L * AttentionTiles.padded(d));
+    rows(to, RowCode.at(keys, from), 2 * pitch, n, d);
+  }
+
+  /// @param pitch bytes from key to key
+  static void rows(long to, long keys, long pitch, int n, int d) {
+    PAIRED.get(0).run(to, keys, pitch, n, d, 4L * AttentionTiles.padded(d));
   }
 
   /// Floats of scratch.

@@ -49,6 +49,11 @@ final class AttentionCode {
     PANELS.get(RowCode.bit(dtype)).run(to, from, pitch * dtype.bytes(), n, d, AttentionTiles.padded(d));
   }
 
+  /// n rows of words, `pitch` bytes apart, each padded with zeros to whole vectors.
+  static void paddedWords(long to, long from, long pitch, int n, int words) {
+    PADDED.get(RowCode.bit(DType.F32)).run(to, from, pitch, n, words, 4L * AttentionTiles.padded(words));
+  }
+
   /// n rows from element `from` on as f32, `width` floats each, of which those from d on are 0.
   static void padded(long to, Tensor t, long from, long pitch, int n, int d) {
     PADDED.get(RowCode.bit(t.dtype())).run(
@@ -173,7 +178,7 @@ final class AttentionCode {
   }
 
   /// Registers 0 … 15 as rows of a 16×16 matrix become its columns: pairs, then pairs of pairs, then 128-bit lanes.
-  private static void transpose(Assembler a) {
+  static void transpose(Assembler a) {
     for (int i = 0; i < 16; i += 2) {
       a.vunpcklps(zmm(16 + i), zmm(i), zmm(i + 1));
       a.vunpckhps(zmm(17 + i), zmm(i), zmm(i + 1));

@@ -78,6 +78,48 @@ final class AttentionCpu {
     }
   }
 
+  /// bf16 rows of the keys and values of a head, `pitch` bytes apart.
+  record Rows16(long keys, long values, long pitch) {}
+
+  /// Where the keys and values of a span lie, or copies of them, for those of a cache come page by page.
+  static Rows16 together(Call call, Span span, int group, Scratch scratch) {
+    int d = call.d();
+    long pitch = 2L * call.kvHeads() * d;
+    if (span.blocks() == 0) {
+      long key = ((long) span.base * call.kvHeads() + group) * d;
+      return new Rows16(RowCode.at(call.keys, key), RowCode.at(call.values, key), pitch);
+    }
+    int n = span.keys();
+    long keys = scratch.floats((n * (long) d + 1) / 2);
+    long values = scratch.floats((n * (long) d + 1) / 2);
+    for (int u = 0; u < n; u += call.slots) {
+      long key = (span.key(u, call.slots) * call.kvHeads() + group) * d;
+      int count = Math.min(call.slots, n - u);
+      RowCode.convert(keys + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.keys, key), pitch, DType.BF16, count, d);
+      RowCode.convert(values + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.values, key), pitch, DType.BF16, count, d);
+    }
+    return new Rows16(keys, values, 2L * d);
+  }
+
+  /// Rows of heads, `step` apart in q and o: the first sees `visible` keys, each further one `growth` more.
+  interface Body {
+    void attend(long row, int step, int count, int visible, int growth);
+  }
+
+  /// The rows of a span and a key/value head, up to `most` of a query head at a time; a single query brings all its heads.
+  static void blocks(Call call, Span span, int group, int most, Body body) {
+    int first = group * call.group();
+    if (span.rows == 1) {
+      body.attend((long) span.row * call.heads() + first, 1, call.group(), span.visible, 0);
+      return;
+    }
+    for (int h = first; h < first + call.group(); h++) {
+      for (int i = 0; i < span.rows; i += most) {
+        body.attend((long) (span.row + i) * call.heads() + h, call.heads(), Math.min(most, span.rows - i), span.visible(i), span.growth);
+      }
+    }
+  }
+
   private static int block(Lanes lanes, Call call) {
     return AttentionForwardAmx.takes(lanes, call) ? AttentionForwardAmx.SPAN : BLOCK;
   }
@@ -141,6 +183,10 @@ final class AttentionCpu {
     int groups = call.kvHeads();
     if (AttentionForwardAmx.takes(lanes, call)) {
       workers.run(spans.size() * groups, (task, s) -> AttentionForwardAmx.run(call, spans.get(task / groups), task % groups, s));
+      return;
+    }
+    if (AttentionPairs.takes(lanes, call)) {
+      workers.run(spans.size() * groups, (task, s) -> AttentionPairs.run(call, spans.get(task / groups), task % groups, s));
       return;
     }
     workers.run(
@@ -278,6 +324,20 @@ final class AttentionCpu {
     for (int h = 0; h < heads; h++) finish(lanes, call, o + 4L * h * width, p + 4L * h * stride, span, 0, group * heads + h);
   }
 
+  /// Keys and values of a head where they lie; those that are no cache are one page.
+  static AttentionSingleCode.Pages pages(Call call, Span span, int group, Scratch scratch) {
+    long contiguous = scratch.floats(1);
+    Memory.i32(contiguous, 0);
+    int bytes = call.keys.dtype().bytes();
+    long head = (long) group * call.d() * bytes;
+    long pitch = (long) call.kvHeads() * call.d() * bytes;
+    boolean cache = span.blocks != 0;
+    long first = cache ? head : span.base * pitch + head;
+    return new AttentionSingleCode.Pages(
+        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch, cache ? span.blocks : contiguous, cache ? call.slots : span.keys(),
+        call.slots * pitch);
+  }
+
   /// One query through machine code, head by head.
   private static void one(Lanes lanes, Call call, Span span, int group, Scratch scratch) {
     int d = call.d();
@@ -289,14 +349,7 @@ final class AttentionCpu {
     long o = scratch.floats(width);
     long p = scratch.floats(AttentionTiles.padded(n));
     long stats = scratch.floats(3);
-    long contiguous = scratch.floats(1);
-    Memory.i32(contiguous, 0);
-    int bytes = call.keys.dtype().bytes();
-    long pitch = (long) call.kvHeads() * d * bytes;
-    long first = span.blocks == 0 ? span.base * pitch + (long) group * d * bytes : (long) group * d * bytes;
-    var pages = new AttentionSingleCode.Pages(
-        call.keys.address() + first, call.values.address() + first, call.keys.dtype(), pitch,
-        span.blocks == 0 ? contiguous : span.blocks, span.blocks == 0 ? n : call.slots, call.slots * pitch);
+    var pages = pages(call, span, group, scratch);
     AttentionCode.padded(q, call.q, from, d, heads, d);
     for (int h = 0; h < heads; h++) {
       boolean plain = call.o.dtype() == DType.F32;

@@ -92,36 +92,10 @@ final class AttentionForwardAmx {
   }
 
   private void run(int group) {
-    long pitch = 2L * call.kvHeads() * d;
-    if (span.blocks() == 0) {
-      long key = ((long) span.base() * call.kvHeads() + group) * d; // element
-      pack(RowCode.at(call.keys(), key), RowCode.at(call.values(), key), pitch);
-    } else {
-      long k = scratch.floats((long) n * d / 2);
-      long v = scratch.floats((long) n * d / 2);
-      for (int u = 0; u < n; u += call.slots()) {
-        long key = (span.key(u, call.slots()) * call.kvHeads() + group) * d;
-        int count = Math.min(call.slots(), n - u);
-        RowCode.convert(k + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.keys(), key), pitch, DType.BF16, count, d);
-        RowCode.convert(v + 2L * u * d, 2L * d, DType.BF16, false, RowCode.at(call.values(), key), pitch, DType.BF16, count, d);
-      }
-      pack(k, v, 2L * d);
-    }
-    int first = group * call.group();
-    if (span.rows() == 1) {
-      block((long) span.row() * call.heads() + first, 1, call.group(), span.visible(), 0);
-      return;
-    }
-    for (int h = first; h < first + call.group(); h++) {
-      for (int i = 0; i < span.rows(); i += QUERIES) {
-        block((long) (span.row() + i) * call.heads() + h, call.heads(), Math.min(QUERIES, span.rows() - i), span.visible(i), span.growth());
-      }
-    }
-  }
-
-  private void pack(long k, long v, long pitch) {
-    AmxCode.turnedColumns(k, pitch, n, d, keys, at);
-    AmxCode.columns(v, pitch, d, n, values, at);
+    var rows = AttentionCpu.together(call, span, group, scratch);
+    AmxCode.turnedColumns(rows.keys(), rows.pitch(), n, d, keys, at);
+    AmxCode.columns(rows.values(), rows.pitch(), d, n, values, at);
+    AttentionCpu.blocks(call, span, group, QUERIES, this::block);
   }
 
   /// m rows of heads, `step` apart in q and o: the first sees `visible` keys, each further one `growth` more.

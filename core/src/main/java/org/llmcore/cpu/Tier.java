@@ -8,7 +8,7 @@ import org.llmcore.InvalidInput;
 import org.llmcore.cpu.code.CpuFeatures;
 import org.llmcore.flags.Flags;
 
-/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices and attention's backward pass in bf16 on
+/// Which loops the CPU device runs. Results are the same bits in all, but for products of two bf16 matrices and attention in bf16 on
 /// the last two, which have for all else the loops of `AVX512`, and for products of activations in eight bits where the processor multiplies bytes (`Int8Stream`).
 public enum Tier {
   /// Plain Java, one element at a time: the twin that checks the others.

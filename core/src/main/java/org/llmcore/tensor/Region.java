@@ -80,14 +80,23 @@ public final class Region implements AutoCloseable {
   }
 
   Tensor carve(DType dtype, Shape shape, boolean tracked) {
-    if (closed) throw new IllegalStateException("region " + name + " is closed");
     long bytes = Math.multiplyExact(shape.elements(), dtype.bytes());
+    long address = carve(bytes);
+    return new Tensor(this, cursor - align(bytes), address, epoch, dtype, shape, tracked, new Object());
+  }
+
+  /// Bytes of undefined content, for those that need no tensor.
+  /// @return their address, a multiple of 64
+  /// @throws IllegalStateException if a fixed region is too small
+  public long carve(long bytes) {
+    if (closed) throw new IllegalStateException("region " + name + " is closed");
+    if (bytes < 0) throw new IllegalArgumentException(bytes + " bytes of region " + name);
     long padded = align(bytes);
     if (cursor + padded > chunk.end) advance(padded);
-    long position = cursor;
+    long address = chunk.address + (cursor - chunk.start);
     cursor += padded;
     high = Math.max(high, cursor);
-    return new Tensor(this, position, chunk.address + (position - chunk.start), epoch, dtype, shape, tracked, new Object());
+    return address;
   }
 
   /// Bytes that `carve` takes for a tensor of this size.

@@ -59,21 +59,27 @@ class AttentionCpuTest {
   }
 
   static void decodesTheBitsOfForward(Tier tier, DType dtype, int d) {
+    decodesTheBitsOfForward(tier, dtype, d, 2, 5);
+    decodesTheBitsOfForward(tier, dtype, d, 1, 6);
+    decodesTheBitsOfForward(tier, dtype, d, 2, 8);
+  }
+
+  private static void decodesTheBitsOfForward(Tier tier, DType dtype, int d, int groups, int size) {
     try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
       var s = new Stage(region, device);
       int t = 43;
       var q = s.random(dtype, t, 4, d);
-      var k = s.random(dtype, t, 2, d);
-      var v = s.random(dtype, t, 2, d);
+      var k = s.random(dtype, t, groups, d);
+      var v = s.random(dtype, t, groups, d);
       var o = s.random(dtype, t, 4, d);
       device.run(new Attention.Forward(o, s.random(DType.F32, t, 4), q, k, v, s.integers(0, t), 0.3f, true));
-      var keys = s.random(dtype, 9, 5, 2, d); // 9 pages of 5 slots, in scrambled order
-      var values = s.random(dtype, 9, 5, 2, d);
+      var keys = s.random(dtype, 9, size, groups, d); // 9 pages, in scrambled order
+      var values = s.random(dtype, 9, size, groups, d);
       int[] pages = {4, 7, 0, 8, 2, 6, 1, 3, 5};
       int done = 0;
       for (int rows : new int[] {17, 1, 1, 2, 3, 1, 18}) {
         var slots = new int[rows];
-        for (int i = 0; i < rows; i++) slots[i] = pages[(done + i) / 5] * 5 + (done + i) % 5;
+        for (int i = 0; i < rows; i++) slots[i] = pages[(done + i) / size] * size + (done + i) % size;
         device.run(new Attention.Store(keys, k.slice(done, done + rows), s.integers(slots)));
         device.run(new Attention.Store(values, v.slice(done, done + rows), s.integers(slots)));
         var decoded = s.random(dtype, rows, 4, d);

@@ -1,12 +1,13 @@
 package org.llmcore.cpu;
 
 import java.util.ArrayList;
+import java.util.List;
 
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.FieldSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.cpu.code.AmxTraps;
@@ -19,16 +20,22 @@ import org.llmcore.tensor.Tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-/// Results and gradients of attention on tiles differ from exact ones of the same inputs by the rounding of p, ds and results to bf16 and of sums to f32, and by
+/// Results and gradients of attention where bf16 is multiplied as such, in pairs or on tiles, differ from exact ones of the same inputs by the rounding of p, ds and results to bf16 and of sums to f32, and by
 /// nothing else.
-class AttentionAmxTest {
+class AttentionBf16Test {
+  private static final List<Tier> TIERS = List.of(Tier.AMX, Tier.AVX512BF16);
   private static final float SCALE = 0.3f;
   private static final double ROUNDED = 0x1p-8; // half a unit of bf16 at worst; terms are many or their errors smaller, which leaves room for sums in f32
 
   @BeforeAll
   static void tiles() {
     AmxTraps.begin();
+  }
+
+  private static void needs(Tier tier) {
+    assumeTrue(tier == Tier.AMX || tier.available(), "needs " + tier);
   }
 
   @AfterEach
@@ -61,11 +68,14 @@ class AttentionAmxTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"64,2,1,true", "48,2,2,true", "128,1,1,true", "2,3,1,false", "80,2,1,false"})
-  void resultsAreExactButForRounding(int d, int heads, int groups, boolean causal) {
+  @CsvSource({
+    "AMX,64,2,1,true", "AMX,48,2,2,true", "AMX,128,1,1,true", "AMX,2,3,1,false", "AMX,80,2,1,false",
+    "AVX512BF16,64,2,1,true", "AVX512BF16,48,2,2,true", "AVX512BF16,128,1,1,true", "AVX512BF16,2,3,1,false", "AVX512BF16,80,2,1,false"})
+  void resultsAreExactButForRounding(Tier tier, int d, int heads, int groups, boolean causal) {
+    needs(tier);
     int[] starts = {0, 600, 601, 601, 638};
     long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
-    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
       var c = kernel(new Stage(region, device), starts, heads, groups, d, causal);
       var o = new Exact(c.o());
       var q = c.q().toFloats();
@@ -93,7 +103,7 @@ class AttentionAmxTest {
       }
       o.check("o", c.o(), 2);
     }
-    if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+    if (tier == Tier.AMX && !CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
   }
 
   private static int key(int row, int groups, int head, int heads, int d) {
@@ -115,11 +125,14 @@ class AttentionAmxTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"64,2,1,true", "48,2,2,true", "128,1,1,true", "2,3,1,false", "80,2,1,false"})
-  void gradientsAreExactButForRounding(int d, int heads, int groups, boolean causal) {
+  @CsvSource({
+    "AMX,64,2,1,true", "AMX,48,2,2,true", "AMX,128,1,1,true", "AMX,2,3,1,false", "AMX,80,2,1,false",
+    "AVX512BF16,64,2,1,true", "AVX512BF16,48,2,2,true", "AVX512BF16,128,1,1,true", "AVX512BF16,2,3,1,false", "AVX512BF16,80,2,1,false"})
+  void gradientsAreExactButForRounding(Tier tier, int d, int heads, int groups, boolean causal) {
+    needs(tier);
     int[] starts = {0, 290, 291, 291, 328};
     long before = CpuFeatures.here().amx() ? 0 : AmxTraps.executed();
-    try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, 2)) {
+    try (var region = Region.growing("test"); var device = new CpuDevice(tier, 2)) {
       var c = kernel(new Stage(region, device), starts, heads, groups, d, causal);
       device.run(c);
       var dq = new Exact(c.q());
@@ -160,21 +173,25 @@ class AttentionAmxTest {
       dk.check("dk", c.dk().tensor(), 1);
       dv.check("dv", c.dv().tensor(), 1);
     }
-    if (!CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
+    if (tier == Tier.AMX && !CpuFeatures.here().amx()) assertThat(AmxTraps.executed()).isGreaterThan(before);
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {2, 48, 64, 80, 128})
+  @ValueSource(ints = {2, 6, 34, 48, 64, 80, 128, 256})
   void decodeHasTheBitsOfForward(int d) {
-    AttentionCpuTest.decodesTheBitsOfForward(Tier.AMX, DType.BF16, d);
+    for (var tier : TIERS) {
+      if (tier == Tier.AMX || tier.available()) AttentionCpuTest.decodesTheBitsOfForward(tier, DType.BF16, d);
+    }
   }
 
-  @Test
-  void neitherNeighboursNorWorkersChangeABit() {
+  @ParameterizedTest
+  @FieldSource("TIERS")
+  void neitherNeighboursNorWorkersChangeABit(Tier tier) {
+    needs(tier);
     var all = new ArrayList<float[]>();
     for (int workers : new int[] {1, 3}) {
       for (boolean alone : new boolean[] {false, true}) {
-        try (var region = Region.growing("test"); var device = new CpuDevice(Tier.AMX, workers)) {
+        try (var region = Region.growing("test"); var device = new CpuDevice(tier, workers)) {
           var c = kernel(new Stage(region, device), new int[] {0, 140, 217}, 4, 2, 64, true);
           if (alone) {
             var one = new Stage(region, device).integers(0, 77);
