@@ -4,6 +4,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.LongStream;
 
 import org.llmcore.host.Linux;
 
@@ -12,6 +13,7 @@ import org.llmcore.host.Linux;
 final class HostStore implements Store {
   private static final long LARGE = 4L << 20;
   private static final long HUGE = 2L << 20;
+  private static final long PART = 32L << 20; // populated by one thread
 
   private record Mapping(long address, long bytes) {}
 
@@ -35,8 +37,13 @@ final class HostStore implements Store {
     mappings.add(new Mapping(address, size));
     long start = (address + HUGE - 1) / HUGE * HUGE;
     Linux.hugePages(start, bytes);
-    if (!Linux.populate(start, bytes)) Memory.ALL.asSlice(start, bytes).fill((byte) 0); // touched now, not in the middle of a run
+    if (!populate(start, bytes)) Memory.ALL.asSlice(start, bytes).fill((byte) 0); // touched now, not in the middle of a run
     return start;
+  }
+
+  /// By all cores: where a machine is virtual, its host finds the pages one by one.
+  private static boolean populate(long start, long bytes) {
+    return LongStream.range(0, Math.ceilDiv(bytes, PART)).parallel().allMatch(i -> Linux.populate(start + i * PART, Math.min(PART, bytes - i * PART)));
   }
 
   @Override
