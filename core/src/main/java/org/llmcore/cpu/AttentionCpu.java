@@ -38,12 +38,9 @@ final class AttentionCpu {
       return q.dim(2);
     }
 
-    /// Writes max + log Σ of `count` rows of heads, `step` apart; `stats` has four floats a row: the largest score, the sum of exponentials and 1/sum.
+    /// Writes max + log Σ of `count` rows of heads, `step` apart, where machine code left `stats`, four floats a row: the largest score, the sum of exponentials and 1/sum.
     void lse(long row, int step, int count, long stats) {
-      if (lse == 0) return;
-      for (int i = 0; i < count; i++) {
-        Memory.f32(lse + 4 * (row + (long) i * step), Memory.f32(stats + 16L * i) + (float) StrictMath.log(Memory.f32(stats + 16L * i + 4)));
-      }
+      if (lse != 0) LogCode.lse(lse + 4 * row, 4L * step, stats, count);
     }
   }
 
@@ -369,7 +366,7 @@ final class AttentionCpu {
     float sum = Rows.sum(lanes, p, n, partials);
     Memory.f32(p + 4L * n, sum);
     if (call.lse != 0) Memory.f32(call.lse + 4L * ((long) (span.row + i) * call.heads() + head),
-        max + (float) StrictMath.log(sum));
+        max + Log.of(sum));
   }
 
   private static void finish(Lanes lanes, Call call, long o, long p, Span span, int i, int head) {

@@ -49,7 +49,7 @@ final class CrossEntropyCpu {
       long sums = scratch.floats(rows);
       CrossEntropyCode.sums(RowCode.at(k.z(), from * n), k.z().dtype(), rows, n, maxima, sums);
       for (int r = 0; r < rows; r++) {
-        float lse = Memory.f32(maxima + 4L * r) + log(Memory.f32(sums + 4L * r));
+        float lse = Memory.f32(maxima + 4L * r) + Log.of(Memory.f32(sums + 4L * r));
         int target = Memory.i32(k.targets().address() + 4 * (from + r));
         Memory.f32(k.lse().address() + 4 * (from + r), lse);
         float logit = target == CrossEntropy.IGNORE ? lse : Memory.load(k.z().dtype(), k.z().address(), (from + r) * n + target);
@@ -69,7 +69,7 @@ final class CrossEntropyCpu {
         Rows.exp(lanes, piece, z + 4L * c, 1, -max, m);
         Rows.sumInto(lanes, partials, piece, m);
       }
-      float lse = max + log(Rows.total(partials));
+      float lse = max + Log.of(Rows.total(partials));
       int target = Memory.i32(k.targets().address() + 4 * t);
       Memory.f32(k.lse().address() + 4 * t, lse);
       Memory.f32(k.loss().address() + 4 * t, target == CrossEntropy.IGNORE ? 0 : lse - Memory.f32(z + 4L * target));
@@ -124,7 +124,7 @@ final class CrossEntropyCpu {
           Rows.sumInto(lanes, partials, dz + 4L * c, m);
         }
         float sum = Rows.total(partials);
-        Memory.f32(loss, max + log(sum) - logit);
+        Memory.f32(loss, max + Log.of(sum) - logit);
         Rows.scale(lanes, dz, dz, k.scale() / sum, n);
         Memory.f32(dz + 4L * target, Memory.f32(dz + 4L * target) - k.scale());
       }
@@ -147,13 +147,9 @@ final class CrossEntropyCpu {
       if (z == staged) Rows.write(lanes, k.z(), t * n, n, z);
       for (int r = 0; r < step; r++) {
         boolean ignored = Memory.i32(targets + 4L * r) == CrossEntropy.IGNORE;
-        float loss = ignored ? 0 : Memory.f32(maxima + 4L * r) + log(Memory.f32(sums + 4L * r)) - Memory.f32(logits + 4L * r);
+        float loss = ignored ? 0 : Memory.f32(maxima + 4L * r) + Log.of(Memory.f32(sums + 4L * r)) - Memory.f32(logits + 4L * r);
         Memory.f32(k.loss().address() + 4 * (t + r), loss);
       }
     }
-  }
-
-  private static float log(float x) {
-    return (float) StrictMath.log(x);
   }
 }

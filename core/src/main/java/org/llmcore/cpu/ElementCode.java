@@ -19,6 +19,7 @@ enum ElementCode {
   MINUS,
   /// exp(a·s + t)
   EXP,
+  LOG,
   SIGMOID,
   /// a·σ(a)
   SILU,
@@ -72,6 +73,7 @@ enum ElementCode {
           case EXP, SIGMOID, SILU, SILU_SLOPE, LOG_SOFTMAX_SLOPE -> new ExpCode(c);
           default -> null;
         };
+    var log = this == LOG ? new LogCode(c) : null;
     var s = c.all(R8);
     var t = c.all(R9);
     var one = c.all(1f);
@@ -91,6 +93,7 @@ enum ElementCode {
           code.vfmadd231ps(x, a, s);
           exp.of(a, x, spare);
         }
+        case LOG -> log.of(a, a);
         case SIGMOID -> {
           code.vmovaps(x, a);
           exp.sigmoid(a, x, spare);

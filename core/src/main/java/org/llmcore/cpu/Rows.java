@@ -238,6 +238,12 @@ final class Rows {
     return max;
   }
 
+  /// y = log(x); they may be the same row.
+  static void log(Lanes lanes, long y, long x, int n) {
+    if (lanes.emitted()) ElementCode.LOG.run(y, x, n);
+    else for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, Log.of(Memory.f32(x + 4L * i)));
+  }
+
   /// y = exp(factor·x + shift).
   static void exp(Lanes lanes, long y, long x, float factor, float shift, int n) {
     if (lanes.emitted()) {

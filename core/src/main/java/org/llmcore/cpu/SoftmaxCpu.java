@@ -30,7 +30,7 @@ final class SoftmaxCpu {
       float sum = Rows.sum(lanes, powers, n, partials);
       long y = Rows.target(k.y(), row * n, powers);
       if (k.log()) {
-        float lse = max + (float) StrictMath.log(sum);
+        float lse = max + Log.of(sum);
         int c = lanes.emitted() ? n : 0;
         if (lanes.emitted()) ElementCode.MINUS.run(y, x, 0, n, lse, 0);
         for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).sub(lse));

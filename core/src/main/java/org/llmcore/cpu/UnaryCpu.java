@@ -4,8 +4,8 @@ import org.llmcore.op.Unary;
 import org.llmcore.op.Unary.Function;
 import org.llmcore.tensor.Memory;
 
-/// `Unary` on the CPU, split by elements. Logarithm, tanh and GELU have one scalar form for both tiers, through `StrictMath`,
-/// whose bits are the same on every platform; the others are vectors with a scalar rest.
+/// `Unary` on the CPU, split by elements. tanh and GELU have one scalar form for all tiers, through `StrictMath`,
+/// whose bits are the same on every platform, and the logarithm one beside machine code; the others are vectors with a scalar rest.
 final class UnaryCpu {
   private UnaryCpu() {}
 
@@ -28,6 +28,7 @@ final class UnaryCpu {
     switch (k.f()) {
       case NEG -> Rows.scale(lanes, y, x, -1, n);
       case EXP -> Rows.exp(lanes, y, x, 1, 0, n);
+      case LOG -> Rows.log(lanes, y, x, n);
       case SQRT -> sqrt(lanes, y, x, n);
       case RSQRT -> rsqrt(lanes, y, x, n);
       case SQUARE -> Rows.multiply(lanes, y, x, x, n);
@@ -41,9 +42,6 @@ final class UnaryCpu {
           Rows.sigmoid(lanes, sigma, x, n);
           Rows.multiply(lanes, y, x, sigma, n);
         }
-      }
-      case LOG -> {
-        for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) StrictMath.log(Memory.f32(x + 4L * i)));
       }
       case TANH -> {
         for (int i = 0; i < n; i++) Memory.f32(y + 4L * i, (float) StrictMath.tanh(Memory.f32(x + 4L * i)));

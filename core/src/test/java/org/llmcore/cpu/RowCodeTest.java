@@ -66,6 +66,7 @@ class RowCodeTest {
           Map.entry("max", loop((l, y, a, _, n) -> Rows.max(l, y, a, n))),
           Map.entry("fill", loop((l, y, _, _, n) -> Rows.fill(l, y, -0f, n))),
           Map.entry("exp", loop((l, y, a, _, n) -> Rows.exp(l, y, a, 1.3f, -0.4f, n))),
+          Map.entry("log", loop((l, y, a, _, n) -> Rows.log(l, y, a, n))),
           Map.entry("sigmoid", loop((l, y, a, _, n) -> Rows.sigmoid(l, y, a, n))),
           Map.entry("largest", (l, _, a, _, n) -> Rows.max(l, a, n)),
           Map.entry("sum", (l, y, a, _, n) -> Rows.sum(l, a, n, y - 64)),

@@ -25,6 +25,7 @@ import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
 import org.llmcore.op.Unary;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.Memory;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
 
@@ -369,6 +370,50 @@ class RowKernelsTest {
     assertThat(Exp.of(0)).isEqualTo(1);
     assertThat(Exp.of(Float.NEGATIVE_INFINITY)).isEqualTo(0);
     assertThat(Exp.of(Float.NaN)).isNaN();
+  }
+
+  /// 1.6 million floats over all exponents; every positive float (2³¹ of them, a minute) by `main`.
+  @Test
+  void logarithmsAreRightToTheLastBit() {
+    for (int bits = 1; bits < 0x7f80_0000; bits += 1327) logarithm(Float.intBitsToFloat(bits));
+    for (float x : new float[] {1, Math.nextUp(1f), Math.nextDown(1f), 0.75f, 1.5f, Math.nextDown(1.5f), Float.MIN_VALUE, Float.MAX_VALUE}) logarithm(x);
+    assertThat(Log.of(1)).isEqualTo(0);
+    assertThat(Log.of(0)).isEqualTo(Float.NEGATIVE_INFINITY);
+    assertThat(Log.of(-0f)).isEqualTo(Float.NEGATIVE_INFINITY);
+    assertThat(Log.of(Float.POSITIVE_INFINITY)).isEqualTo(Float.POSITIVE_INFINITY);
+    assertThat(Log.of(-1)).isNaN();
+    assertThat(Log.of(Float.NaN)).isNaN();
+  }
+
+  private static void logarithm(float x) {
+    double error = Math.abs(Log.of(x) - StrictMath.log(x)) / Math.ulp(Log.of(x));
+    if (!(error <= 0.5000001)) throw new AssertionError("log(%s) is %s, %s ulp off".formatted(x, Log.of(x), error));
+  }
+
+  /// All floats: the positive ones against `StrictMath`, and all of them by machine code where there is some.
+  public static void main(String[] args) {
+    var others = new java.util.concurrent.atomic.AtomicLong();
+    java.util.stream.IntStream.range(1, 0x7f80_0000).parallel().forEach(bits -> {
+      float x = Float.intBitsToFloat(bits);
+      logarithm(x);
+      if (Log.of(x) != (float) StrictMath.log(x)) others.incrementAndGet();
+    });
+    System.out.println(others + " of 2,139,095,039 are not StrictMath's, rounded");
+    if (!Tier.AVX512.available()) return;
+    int n = 1 << 16;
+    try (var region = Region.growing("all floats")) {
+      long x = region.carve(4L * n);
+      long y = region.carve(4L * n);
+      for (int high = 0; high < 1 << 16; high++) {
+        for (int low = 0; low < n; low++) Memory.i32(x + 4L * low, high << 16 | low);
+        Rows.log(new Lanes(Tier.AVX512), y, x, n);
+        for (int low = 0; low < n; low++) {
+          float value = Float.intBitsToFloat(high << 16 | low);
+          if (Float.floatToIntBits(Memory.f32(y + 4L * low)) != Float.floatToIntBits(Log.of(value))) throw new AssertionError("machine code: log(" + value + ")");
+        }
+      }
+    }
+    System.out.println("machine code gives the same bits for all 2^32");
   }
 
   @Test

@@ -421,6 +421,37 @@ public final class Assembler {
     e.u8(predicate);
   }
 
+  public void vaddpd(Vec d, Vec a, Vec b) {
+    e.evex(1, 1, 1, 0x58, d, d.index(), a.index(), b.index());
+  }
+
+  public void vsubpd(Vec d, Vec a, Vec b) {
+    e.evex(1, 1, 1, 0x5c, d, d.index(), a.index(), b.index());
+  }
+
+  public void vmulpd(Vec d, Vec a, Vec b) {
+    e.evex(1, 1, 1, 0x59, d, d.index(), a.index(), b.index());
+  }
+
+  public void vfmadd213pd(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 1, 0xa8, d, d.index(), a.index(), b.index());
+  }
+
+  public void vfmadd231pd(Vec d, Vec a, Vec b) {
+    e.evex(2, 1, 1, 0xb8, d, d.index(), a.index(), b.index());
+  }
+
+  /// The exponent of s as a float: the floor of log₂|s|, −∞ of 0.
+  public void vgetexppd(Vec d, Vec s) {
+    e.evex(2, 1, 1, 0x42, d, d.index(), 0, s.index());
+  }
+
+  /// The significand of s, 1 of 0 and ∞. Bits 0 and 1 of `form`: within [1, 2), [½, 2), [½, 1) or [¾, 3⁄2); bit 2: without its sign.
+  public void vgetmantpd(Vec d, Vec s, int form) {
+    e.evex(3, 1, 1, 0x26, d, d.index(), 0, s.index());
+    e.u8(form);
+  }
+
   public void vdivpd(Vec d, Vec a, Vec b) {
     e.evex(1, 1, 1, 0x5e, d, d.index(), a.index(), b.index());
   }
@@ -652,13 +683,19 @@ public final class Assembler {
     e.evex(2, 1, 0, 0x7f, d, d.index(), places.index(), b.index());
   }
 
-  /// 128-bit lane of a 512-bit register.
   /// d = s with 128 bits of memory as its quarter `lane`.
   public void vinsertf32x4(Vec d, Vec s, Mem m, int lane) {
     e.evex(3, 1, 0, 0x18, d, d.index(), s.index(), m, 16);
     e.u8(lane);
   }
 
+  /// d = s with the lower half of h as its half `half`.
+  public void vinsertf64x4(Vec d, Vec s, Vec h, int half) {
+    e.evex(3, 1, 1, 0x1a, d, d.index(), s.index(), h.index());
+    e.u8(half);
+  }
+
+  /// 128-bit lane of a 512-bit register.
   public void vextractf32x4(Vec d, Vec s, int lane) {
     e.evex(3, 1, 0, 0x19, Vec.zmm(0), s.index(), 0, d.index());
     e.u8(lane);
