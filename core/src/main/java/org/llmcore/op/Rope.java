@@ -1,5 +1,7 @@
 package org.llmcore.op;
 
+import java.util.stream.IntStream;
+
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Tensor;
 
@@ -50,14 +52,15 @@ public sealed interface Rope extends Kernel {
   /// arXiv:2306.15595), 1 for none.
   static void table(Tensor table, double base, double scale) {
     int half = table.columns() / 2;
+    var frequencies = IntStream.range(0, half).mapToDouble(i -> StrictMath.pow(base, -2.0 * i / (2 * half))).toArray();
     var values = new float[table.rows() * 2 * half];
-    for (int t = 0; t < table.rows(); t++) {
+    IntStream.range(0, table.rows()).parallel().forEach(t -> {
       for (int i = 0; i < half; i++) {
-        double angle = t / scale * StrictMath.pow(base, -2.0 * i / (2 * half));
+        double angle = t / scale * frequencies[i];
         values[t * 2 * half + i] = (float) StrictMath.cos(angle);
         values[t * 2 * half + half + i] = (float) StrictMath.sin(angle);
       }
-    }
+    });
     table.set(values);
   }
 }
