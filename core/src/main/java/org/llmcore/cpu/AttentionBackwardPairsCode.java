@@ -171,23 +171,24 @@ final class AttentionBackwardPairsCode {
     a.lea(RAX, RBX.at(RBX, 2, 0));
     a.mov(RCX, Argument.SEEN.at());
     var panel = a.here();
-    for (int i = 0; i < 2 * ROWS; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
-    for (int j = 0; j < 8 * w; j++) {
-      var keys = zmm(16 + j % 8);
-      a.vmovups(keys, R10.at(64 * j));
-      for (int r = 0; r < ROWS; r++) {
-        a.vdpbf16ps(zmm(j % 2 * ROWS + r), keys, R14.at(disp + 64 * words(w) * r + 4 * j).all());
-      }
-    }
-    for (int r = 0; r < ROWS; r++) {
-      a.vaddps(zmm(r), zmm(r), zmm(ROWS + r));
-      a.vmovups(row(r < 4 ? R11 : RSI, r % 4), zmm(r));
-    }
+    dots(a, w, ROWS, disp);
+    for (int r = 0; r < ROWS; r++) a.vmovups(row(r < 4 ? R11 : RSI, r % 4), zmm(r));
     a.add(R10, 1024 * words(w));
     a.add(R11, 64);
     a.add(RSI, 64);
     a.sub(RCX, 16);
     a.j(Condition.GREATER, panel);
+  }
+
+  /// Registers 0 … rows−1 = rows of words, `disp` behind R14, · the panel at R10: two sums of pairs each, which are then added.
+  static void dots(Assembler a, int w, int rows, int disp) {
+    for (int i = 0; i < 2 * rows; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
+    for (int j = 0; j < 8 * w; j++) {
+      var keys = zmm(16 + j % 8);
+      a.vmovups(keys, R10.at(64 * j));
+      for (int r = 0; r < rows; r++) a.vdpbf16ps(zmm(j % 2 * rows + r), keys, R14.at(disp + 64 * words(w) * r + 4 * j).all());
+    }
+    for (int r = 0; r < rows; r++) a.vaddps(zmm(r), zmm(r), zmm(rows + r));
   }
 
   /// Zeros in the row behind the tile's last, which may be half of a pair.

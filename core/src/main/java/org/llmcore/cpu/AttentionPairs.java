@@ -192,7 +192,7 @@ final class AttentionPairs {
     a.mov(RDI.at(Q), RSI);
   }
 
-  /// scale · q·kᵀ for every key that a row of the turn sees: two sums of pairs each.
+  /// scale · q·kᵀ for every key that a row of the turn sees.
   private void scores() {
     a.vbroadcastss(zmm(31), RDI.at(SCALE));
     a.mov(R10, RDI.at(PANELS));
@@ -201,14 +201,8 @@ final class AttentionPairs {
     a.lea(RAX, RBX.at(RBX, 2, 0));
     a.mov(RCX, R8);
     var panel = a.here();
-    for (int i = 0; i < 2 * rows; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
-    for (int j = 0; j < 8 * w; j++) {
-      var keys = zmm(16 + j % 8);
-      a.vmovups(keys, R10.at(64 * j));
-      for (int r = 0; r < rows; r++) a.vdpbf16ps(zmm(j % 2 * rows + r), keys, R14.at(64 * words * r + 4 * j).all());
-    }
+    AttentionBackwardPairsCode.dots(a, w, rows, 0);
     for (int r = 0; r < rows; r++) {
-      a.vaddps(zmm(r), zmm(r), zmm(rows + r));
       a.vmulps(zmm(r), zmm(r), zmm(31));
       a.vmovups(row(R11, RSI, r), zmm(r));
     }
