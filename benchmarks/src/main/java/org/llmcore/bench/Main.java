@@ -1,6 +1,7 @@
 package org.llmcore.bench;
 
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.util.ArrayList;
@@ -41,19 +42,22 @@ public final class Main {
       else new Runner(line).list();
       return;
     }
+    var own = new ArrayList<>(line.getJvmArgsAppend().orElse(List.of())); // the parent's would be replaced by ours
+    own.addAll(List.of("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g"));
     var options =
         (gpu() ? new OptionsBuilder() : new OptionsBuilder().exclude("CudaBenchmark"))
             .parent(line)
-            .jvmArgsAppend("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED", "-Xmx3g")
+            .jvmArgsAppend(own.toArray(String[]::new))
             .build();
     var lines = new ArrayList<History>();
     for (var result : new Runner(options).run()) lines.add(line(result));
-    History.append(HISTORY, lines);
     for (var h : lines) {
       System.out.printf("%-60s %12.1f %s", h.name(), h.median(), h.unit());
       if (h.rate() > 0) System.out.printf(" %10.1f %s, %.0f %% of the limit", h.rate(), h.rateUnit(), 100 * h.reached());
       System.out.println();
     }
+    if (Files.isDirectory(HISTORY.getParent())) History.append(HISTORY, lines);
+    else System.out.println("not kept: there is no folder " + HISTORY.getParent() + " here; run it from the project's root to add to " + HISTORY);
   }
 
   /// Whether there is a GPU to measure; says why not.
