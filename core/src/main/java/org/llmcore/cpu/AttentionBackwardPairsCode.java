@@ -233,27 +233,35 @@ final class AttentionBackwardPairsCode {
 
   /// dq of a group of vectors, in its sums: Σ over pairs of keys.
   private static void chain(Assembler a, int w, Group g) {
-    for (int i = 0; i < ROWS * g.count(); i++) a.vpxord(zmm(i), zmm(i), zmm(i));
-    a.lea(RAX, RBX.at(RBX, 2, 0));
     a.mov(R10, R15);
-    a.lea(RSI, R15.at(RBX, 4, 0));
     a.mov(R11, Argument.KEYS.at());
     if (g.first() > 0) a.add(R11, 64 * g.first());
     a.mov(RCX, Argument.SEEN.at());
+    sums(a, w, ROWS, g.count());
+  }
+
+  /// Registers row · count + i = Σ over the pairs among RCX keys: words of `rows` rows at R10, RBX bytes apart, · vectors [0, count) of rows of w at R11.
+  static void sums(Assembler a, int w, int rows, int count) {
+    for (int i = 0; i < rows * count; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
+    a.lea(RAX, RBX.at(RBX, 2, 0));
+    a.lea(RSI, R10.at(RBX, 4, 0));
     a.inc(RCX);
     a.shr(RCX, 1);
-    var step = a.here();
-    for (int i = 0; i < g.count(); i++) a.vmovups(zmm(24 + i), R11.at(64 * i));
-    for (int r = 0; r < ROWS; r++) {
+    var pair = a.here();
+    if (rows > 1) for (int i = 0; i < count; i++) a.vmovups(zmm(24 + i), R11.at(64 * i));
+    for (int r = 0; r < rows; r++) {
       var coefficient = zmm(27 + r % 4);
       a.vbroadcastss(coefficient, row(r < 4 ? R10 : RSI, r % 4));
-      for (int i = 0; i < g.count(); i++) a.vdpbf16ps(g.sum(r, i), zmm(24 + i), coefficient);
+      for (int i = 0; i < count; i++) {
+        if (rows > 1) a.vdpbf16ps(zmm(r * count + i), zmm(24 + i), coefficient);
+        else a.vdpbf16ps(zmm(i), coefficient, R11.at(64 * i));
+      }
     }
     a.add(R11, 64 * w);
     a.add(R10, 4);
     a.add(RSI, 4);
     a.dec(RCX);
-    a.j(Condition.NOT_EQUAL, step);
+    a.j(Condition.NOT_EQUAL, pair);
   }
 
   /// y[u] += Σ over the tile's pairs of rows, eight keys at a time; the pairs of x lie `disp` bytes into the tile.

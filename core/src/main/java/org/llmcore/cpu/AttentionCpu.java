@@ -2,6 +2,7 @@ package org.llmcore.cpu;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 import org.llmcore.op.Attention;
 import org.llmcore.tensor.DType;
@@ -36,6 +37,11 @@ final class AttentionCpu {
 
     int d() {
       return q.dim(2);
+    }
+
+    /// Whether all is bf16, in heads of an even number of columns.
+    boolean bf16() {
+      return d() % 2 == 0 && Stream.of(q, keys, values, o).allMatch(t -> t.dtype() == DType.BF16);
     }
 
     /// Writes max + log Σ of `count` rows of heads, `step` apart, where machine code left `stats`, four floats a row: the largest score, the sum of exponentials and 1/sum.

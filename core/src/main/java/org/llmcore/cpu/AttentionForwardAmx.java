@@ -1,7 +1,5 @@
 package org.llmcore.cpu;
 
-import java.util.stream.Stream;
-
 import org.llmcore.cpu.AmxCode.Before;
 import org.llmcore.cpu.AttentionCpu.Call;
 import org.llmcore.cpu.AttentionCpu.Span;
@@ -81,9 +79,8 @@ final class AttentionForwardAmx {
     at = scratch.floats(Math.max(AmxCode.FLOATS, FRAME / 4));
   }
 
-  /// Whether all is bf16, in heads of an even number of columns.
   static boolean takes(Lanes lanes, Call call) {
-    return lanes.tiles() && call.d() % 2 == 0 && Stream.of(call.q(), call.keys(), call.values(), call.o()).allMatch(t -> t.dtype() == DType.BF16);
+    return lanes.tiles() && call.bf16();
   }
 
   /// One span and one key/value head.

@@ -1,7 +1,5 @@
 package org.llmcore.cpu;
 
-import java.util.stream.Stream;
-
 import org.llmcore.cpu.AttentionCpu.Call;
 import org.llmcore.cpu.AttentionCpu.Span;
 import org.llmcore.cpu.code.Assembler;
@@ -9,7 +7,6 @@ import org.llmcore.cpu.code.Condition;
 import org.llmcore.cpu.code.Gpr;
 import org.llmcore.cpu.code.Label;
 import org.llmcore.cpu.code.Loop;
-import org.llmcore.cpu.code.Mem;
 import org.llmcore.cpu.code.Routines;
 import org.llmcore.tensor.DType;
 
@@ -71,10 +68,8 @@ final class AttentionPairs {
     words = (w + 1) / 2;
   }
 
-  /// Whether all is bf16, in heads of an even number of columns.
   static boolean takes(Lanes lanes, Call call) {
-    return lanes.pairs() && call.d() % 2 == 0 && call.d() <= 16 * AttentionCode.WIDEST
-        && Stream.of(call.q(), call.keys(), call.values(), call.o()).allMatch(t -> t.dtype() == DType.BF16);
+    return lanes.pairs() && call.bf16() && call.d() <= 16 * AttentionCode.WIDEST;
   }
 
   /// One span and one key/value head.
@@ -204,18 +199,13 @@ final class AttentionPairs {
     AttentionBackwardPairsCode.dots(a, w, rows, 0);
     for (int r = 0; r < rows; r++) {
       a.vmulps(zmm(r), zmm(r), zmm(31));
-      a.vmovups(row(R11, RSI, r), zmm(r));
+      a.vmovups(AttentionTile.row(r < 4 ? R11 : RSI, r % 4), zmm(r));
     }
     a.add(R10, 1024 * words);
     a.add(R11, 64);
     a.add(RSI, 64);
     a.sub(RCX, 16);
     a.j(Condition.GREATER, panel);
-  }
-
-  /// Row r of those whose first is at `low` and whose fifth at `high`; RAX is three rows.
-  private static Mem row(Gpr low, Gpr high, int r) {
-    return AttentionTile.row(r < 4 ? low : high, r % 4);
   }
 
   /// p in bf16 from the front of every row of scores, with zeros for keys it does not see, up to a whole pair.
@@ -247,31 +237,11 @@ final class AttentionPairs {
 
   /// Vectors [first, first+count) of the results: Σ over pairs of keys, divided by Σp.
   private void results(int first, int count) {
-    for (int i = 0; i < rows * count; i++) a.vpxord(zmm(i), zmm(i), zmm(i));
-    a.lea(RAX, RBX.at(RBX, 2, 0));
     a.mov(R10, R13);
-    a.lea(RSI, R13.at(RBX, 4, 0));
     a.mov(R11, RDI.at(VALUES));
+    if (first > 0) a.add(R11, 64 * first);
     a.mov(RCX, R8);
-    a.inc(RCX);
-    a.shr(RCX, 1);
-    var pair = a.here();
-    for (int r = 0; r < rows; r++) {
-      var p = zmm(27 + r % 4);
-      a.vbroadcastss(p, row(R10, RSI, r));
-      for (int i = 0; i < count; i++) {
-        if (rows == 1) a.vdpbf16ps(zmm(i), p, R11.at(64 * (first + i)));
-        else {
-          if (r == 0) a.vmovups(zmm(24 + i), R11.at(64 * (first + i)));
-          a.vdpbf16ps(zmm(r * count + i), zmm(24 + i), p);
-        }
-      }
-    }
-    a.add(R11, 64 * w);
-    a.add(R10, 4);
-    a.add(RSI, 4);
-    a.dec(RCX);
-    a.j(Condition.NOT_EQUAL, pair);
+    AttentionBackwardPairsCode.sums(a, w, rows, count);
     var done = new Label();
     a.mov(RSI, RDI.at(OUT));
     for (int r = 0; r < rows; r++) {

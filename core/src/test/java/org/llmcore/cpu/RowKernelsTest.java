@@ -3,6 +3,8 @@ package org.llmcore.cpu;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.IntStream;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -392,8 +394,8 @@ class RowKernelsTest {
 
   /// All floats: the positive ones against `StrictMath`, and all of them by machine code where there is some.
   public static void main(String[] args) {
-    var others = new java.util.concurrent.atomic.AtomicLong();
-    java.util.stream.IntStream.range(1, 0x7f80_0000).parallel().forEach(bits -> {
+    var others = new AtomicLong();
+    IntStream.range(1, 0x7f80_0000).parallel().forEach(bits -> {
       float x = Float.intBitsToFloat(bits);
       logarithm(x);
       if (Log.of(x) != (float) StrictMath.log(x)) others.incrementAndGet();

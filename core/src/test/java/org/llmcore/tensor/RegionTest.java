@@ -1,5 +1,6 @@
 package org.llmcore.tensor;
 
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 
 import org.junit.jupiter.api.Test;
@@ -34,7 +35,7 @@ class RegionTest {
   void fixedRegionsAreZeroedToTheirLastByte(long bytes) {
     try (var region = Region.fixed("weights", bytes)) {
       long address = region.carve(bytes);
-      for (long i = 0; i < bytes; i += i + 4096 < bytes ? 4095 : 1) assertThat(Memory.ALL.get(java.lang.foreign.ValueLayout.JAVA_BYTE, address + i)).isZero();
+      for (long i = 0; i < bytes; i += i + 4096 < bytes ? 4095 : 1) assertThat(Memory.ALL.get(ValueLayout.JAVA_BYTE, address + i)).isZero();
       Memory.ALL.asSlice(address, bytes).fill((byte) 1);
     }
   }
