@@ -22,6 +22,7 @@ import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
 import org.llmcore.op.Sink;
 import org.llmcore.op.SwiGlu;
+import org.llmcore.op.TopK;
 import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.Blocks;
 import org.llmcore.tensor.DType;
@@ -206,6 +207,11 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
           var logits = n.carve(r, d, z, v);
           return new CrossEntropy.Fused(n.carve(r, F32, z), logits, logits, n.carve(r, I32, z), 1e-3f);
         }));
+    for (int rows : new int[] {1, 32}) {
+      out.add(new GpuCase("top " + TopK.MOST + " of " + rows + "x" + v, 0, 4.0 * rows * v,
+          (r, n) -> new TopK.Forward(r.carve(F32, Shape.of(rows, TopK.MOST)), r.carve(I32, Shape.of(rows, TopK.MOST)), r.carve(F32, Shape.of(rows)),
+              n.carve(r, F32, rows, v), n.carve(r, F32, rows), v)));
+    }
     out.add(new GpuCase("adamw", 0, 28.0 * h * f, (r, n) -> {
       var w = n.carve(r, F32, f, h);
       var m = r.carve(F32, Shape.of(f, h));

@@ -16,7 +16,9 @@ import org.llmcore.op.Binary;
 import org.llmcore.op.Device;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.Embedding;
+import org.llmcore.op.Move;
 import org.llmcore.op.Pass;
+import org.llmcore.op.TopK;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
@@ -106,13 +108,15 @@ final class GpuModel implements AutoCloseable {
     return ids;
   }
 
-  /// Logits after `rows` new tokens of each sequence, which has `before` tokens in the cache.
+  /// The likeliest tokens after `rows` new ones of each sequence, which has `before` tokens in the cache.
   /// @param rows tokens of a prompt, or 1 for a decode step
   Step reading(int sequences, int before, int rows) {
     var config = size.config();
     int pages = (before + rows + PAGE - 1) / PAGE;
     var cacheRegion = device.growing("cache");
     var cache = new KvCache(cacheRegion, config, decoder.activations(), sequences * pages, PAGE);
+    var scale = cacheRegion.carve(DType.F32, Shape.of(sequences));
+    device.run(new Move.Fill(scale, 1));
     var step = device.growing("step");
     var counts = new int[sequences];
     var ids = ids(sequences * rows, 7);
@@ -136,7 +140,8 @@ final class GpuModel implements AutoCloseable {
           var at = cache.append(p, open, counts);
           var tokens = new Tokens(Tokens.upload(p, ids), Tokens.upload(p, positions), at.starts());
           var hidden = decoder.hidden(p, tokens, new Mixing.Cached(cache, at), false, new ArrayList<>());
-          decoder.logits(p, Embedding.apply(p, Tokens.upload(p, last), hidden, hidden.dtype()));
+          var logits = decoder.logits(p, Embedding.apply(p, Tokens.upload(p, last), hidden, hidden.dtype()));
+          TopK.apply(p, logits, scale, config.vocabulary(), TopK.MOST);
         });
         open.forEach(KvCache.Sequence::close);
       }

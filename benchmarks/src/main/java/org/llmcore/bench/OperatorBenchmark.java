@@ -33,6 +33,7 @@ import org.llmcore.op.Rope;
 import org.llmcore.op.Sink;
 import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
+import org.llmcore.op.TopK;
 import org.llmcore.op.Unary;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
@@ -79,6 +80,7 @@ public class OperatorBenchmark {
     EMBEDDING_BACKWARD,
     CROSS_ENTROPY_FUSED,
     SOFTMAX,
+    TOP_K,
     DROPOUT,
     GELU,
     REDUCE_SUM,
@@ -182,6 +184,7 @@ public class OperatorBenchmark {
         yield new CrossEntropy.Fused(f32(CHUNK), x == DType.F32 ? z : in(CHUNK, vocabulary), z, ids(CHUNK, vocabulary), 1e-3f);
       }
       case SOFTMAX -> new Softmax.Forward(in(tokens, hidden), in(tokens, hidden), false);
+      case TOP_K -> new TopK.Forward(f32(SEQUENCES, TopK.MOST), region.carve(DType.I32, Shape.of(SEQUENCES, TopK.MOST)), f32(SEQUENCES), in(SEQUENCES, vocabulary), f32(SEQUENCES), vocabulary);
       case DROPOUT -> new Dropout.Mask(Sink.write(in(tokens, hidden)), in(tokens, hidden), 0.1f, 42, 0);
       case GELU -> new Unary.Forward(in(tokens, hidden), in(tokens, hidden), Unary.Function.GELU);
       case REDUCE_SUM -> new Reduce.Forward(in(tokens, 1), in(tokens, hidden), 1, Reduce.Function.SUM);

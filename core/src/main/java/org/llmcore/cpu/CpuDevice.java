@@ -19,6 +19,7 @@ import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
 import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
+import org.llmcore.op.TopK;
 import org.llmcore.op.Unary;
 
 /// The CPU, through machine code of our own, the Vector API or plain Java (`Tier`). Results in f32 are the same bits for every vector width, for the scalar twin and for
@@ -84,6 +85,7 @@ public final class CpuDevice implements HostDevice {
       case Rope.Rotate k -> RopeCpu.run(lanes, workers, k);
       case Softmax k -> SoftmaxCpu.run(lanes, workers, k);
       case SwiGlu k -> SwiGluCpu.run(lanes, workers, k);
+      case TopK.Forward k -> TopKCpu.run(lanes, workers, k);
       case Unary k -> UnaryCpu.run(lanes, workers, k);
     }
   }

@@ -179,6 +179,17 @@ final class Rows {
     for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) * a);
   }
 
+  /// y = x − a.
+  static void minus(Lanes lanes, long y, long x, float a, int n) {
+    if (lanes.emitted()) {
+      ElementCode.MINUS.run(y, x, 0, n, a, 0);
+      return;
+    }
+    int c = 0;
+    for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).sub(a));
+    for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) - a);
+  }
+
   /// y = a·b.
   static void multiply(Lanes lanes, long y, long a, long b, int n) {
     if (lanes.emitted()) {

@@ -31,10 +31,7 @@ final class SoftmaxCpu {
       long y = Rows.target(k.y(), row * n, powers);
       if (k.log()) {
         float lse = max + Log.of(sum);
-        int c = lanes.emitted() ? n : 0;
-        if (lanes.emitted()) ElementCode.MINUS.run(y, x, 0, n, lse, 0);
-        for (; c < lanes.whole(n); c += Lanes.N) Lanes.store(y + 4L * c, Lanes.load(x + 4L * c).sub(lse));
-        for (; c < n; c++) Memory.f32(y + 4L * c, Memory.f32(x + 4L * c) - lse);
+        Rows.minus(lanes, y, x, lse, n);
       } else {
         Rows.scale(lanes, y, powers, 1 / sum, n);
       }

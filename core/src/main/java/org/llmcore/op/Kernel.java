@@ -28,4 +28,5 @@ public sealed interface Kernel
         Rope,
         Softmax,
         SwiGlu,
+        TopK,
         Unary {}

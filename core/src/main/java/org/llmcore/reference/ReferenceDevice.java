@@ -18,6 +18,7 @@ import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Rope;
 import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
+import org.llmcore.op.TopK;
 import org.llmcore.op.Unary;
 import org.llmcore.tensor.Tensor;
 
@@ -74,6 +75,7 @@ public final class ReferenceDevice implements HostDevice {
       case Rope.Rotate k -> RopeReference.run(cells, k);
       case Softmax k -> SoftmaxReference.run(cells, k);
       case SwiGlu k -> SwiGluReference.run(cells, k);
+      case TopK.Forward k -> TopKReference.run(cells, k);
       case Unary k -> UnaryReference.run(cells, k);
     }
   }

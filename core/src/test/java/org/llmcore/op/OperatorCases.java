@@ -121,6 +121,23 @@ final class OperatorCases {
         }
       }
     }
+    for (int c : new int[] {1, 3, 17, 64, 65, 207, 2055, 9001}) {
+      for (int k : new int[] {1, 7, TopK.MOST}) {
+        if (k > c) continue;
+        for (var dtype : List.of(F32, BF16, F16)) {
+          add("top " + k + " of " + dtype + "(3, " + c + ")", TopK.class, F32, c, 10_000, (p, in) -> {
+            var top = TopK.apply(p, in.constant(-4, 4, dtype, 3, c), in.constant(0.5, 2, F32, 3), c, k);
+            return List.of(top.values(), top.ids(), top.total());
+          });
+        }
+      }
+    }
+    for (int n : new int[] {9, 120, 123, 127}) {
+      add("top 9 of the first " + n + " of 128", TopK.class, F32, n, 10_000, (p, in) -> {
+        var top = TopK.apply(p, in.constant(-4, 4, F32, 3, 128), in.constant(0.5, 2, F32, 3), n, 9);
+        return List.of(top.values(), top.ids(), top.total());
+      });
+    }
     for (int c : new int[] {1032, 2055, 2064}) {
       add("rms norm wide " + c, RmsNorm.class, BF16, c, 3000, (p, in) -> one(RmsNorm.apply(p, in.leaf(BF16, 2, c), in.between(0.5, 1.5, BF16, c), 0.1f)));
       add("cross entropy wide " + c, CrossEntropy.class, BF16, c, 3000, (p, in) -> one(CrossEntropy.apply(p, in.between(-4, 4, BF16, 2, c), targets(in, 2, c))));

@@ -1,11 +1,15 @@
 package org.llmcore.op;
 
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.reference.ReferenceDevice;
@@ -88,6 +92,54 @@ public abstract class OperatorContract {
       assertThatThrownBy(() -> SwiGlu.apply(p, a, b)).hasMessageContaining("(3, 5)").hasMessageContaining("(4, 6)");
       assertThatThrownBy(() -> RmsNorm.apply(p, a, b, 1e-5f)).hasMessageContaining("(4, 6)").hasMessageContaining("(5)");
     }
+  }
+
+  @Test
+  void theLargestAreFoundAmongEqualsInfinitiesAndNaN() {
+    if (!covers(TopK.class)) return;
+    var device = device();
+    float never = Float.NEGATIVE_INFINITY;
+    var row = new float[3000];
+    try (var region = device.growing("top k")) {
+      var p = Pass.inference(device, region);
+      var one = region.carve(DType.F32, Shape.of(1)).set(new float[] {1});
+      var x = region.carve(DType.F32, Shape.of(1, row.length));
+      Arrays.fill(row, 2);
+      assertTop(TopK.apply(p, x.set(row), one, 3000, 5), new float[] {2, 2, 2, 2, 2}, new int[] {0, 1, 2, 3, 4}, 3000);
+      Arrays.fill(row, never);
+      row[2999] = -0f;
+      row[7] = 0;
+      row[5] = -0f;
+      assertTop(TopK.apply(p, x.set(row), one, 3000, 4), new float[] {0, 0, 0, never}, new int[] {5, 7, 2999, 0}, 3);
+      row[1500] = Float.POSITIVE_INFINITY;
+      row[1600] = Float.intBitsToFloat(0xffc00001); // a NaN with a sign
+      var top = TopK.apply(p, x.set(row), one, 3000, 2);
+      assertThat(top.ids().toInts()).containsExactly(1600, 1500);
+      assertThat(top.values().toFloats()).containsExactly(Float.NaN, Float.POSITIVE_INFINITY);
+    }
+  }
+
+  /// Rows whose largest lie where one thread, lane or piece would see many of them, and others none.
+  @ParameterizedTest
+  @ValueSource(ints = {64, 128, 1024, 8192})
+  void theLargestAreFoundWhereverTheyLie(int period) {
+    if (!covers(TopK.class)) return;
+    var device = device();
+    var row = new float[4 * 8192 + 5];
+    for (int i = 0; i < row.length; i++) row[i] = i % period < period / 16 - 8 ? 1000 + i * 7919 % 30_011 : i % period < period / 16 ? 500 - i % period : -i;
+    try (var region = device.growing("top k")) {
+      var p = Pass.inference(device, region);
+      var one = region.carve(DType.F32, Shape.of(1)).set(new float[] {1});
+      var top = TopK.apply(p, region.carve(DType.F32, Shape.of(1, row.length)).set(row), one, row.length, TopK.MOST);
+      var order = IntStream.range(0, row.length).boxed().sorted(Comparator.comparing((Integer i) -> -row[i])).limit(TopK.MOST).toList();
+      assertThat(Arrays.stream(top.ids().toInts()).boxed().toList()).isEqualTo(order);
+    }
+  }
+
+  private static void assertTop(TopK.Forward top, float[] values, int[] ids, float total) {
+    assertThat(top.ids().toInts()).isEqualTo(ids);
+    assertThat(top.values().toFloats()).isEqualTo(values);
+    assertThat(top.total().toFloats()[0]).isCloseTo(total, org.assertj.core.data.Percentage.withPercentage(1e-4));
   }
 
   private static void compare(OperatorCase c, Outcome expected, Outcome found, int uses) {

@@ -19,6 +19,7 @@ import org.llmcore.op.Rope;
 import org.llmcore.op.Sink;
 import org.llmcore.op.Softmax;
 import org.llmcore.op.SwiGlu;
+import org.llmcore.op.TopK;
 import org.llmcore.op.Unary;
 import org.llmcore.tensor.Tensor;
 
@@ -29,6 +30,7 @@ final class CudaDispatch {
   private static final int ROPE_HEADS = 4; // that a thread turns
   private static final int NORM_THREADS = 1024; // and the most blocks, whose sums one block adds
   private static final int SQUARES = 32_768; // elements worth a block of their own
+  private static final int TOP_THREADS = 1024; // of a row's block
 
   private CudaDispatch() {}
 
@@ -115,6 +117,9 @@ final class CudaDispatch {
           .tensor(k.up()).i64(k.h().elements()).run();
       case SwiGlu.Backward k -> l.of("swiglu", "swiglu_backward").over(eighths(k.dh().elements())).sink(k.dgate()).sink(k.dup())
           .tensor(k.dh()).tensor(k.gate()).tensor(k.up()).i64(k.dh().elements()).run();
+
+      case TopK.Forward k -> l.of("top_k", "top_k").grid(k.x().rows(), 1, 1).threads(TOP_THREADS).pointer(k.values()).pointer(k.ids())
+          .pointer(k.total()).tensor(k.x()).pointer(k.scale()).i32(k.x().columns()).i32(k.n()).i32(k.k()).run();
 
       case Embedding.Forward k -> l.of("embedding", "embedding_forward").over(k.y().rows() * eighths(k.y().columns()))
           .tensor(k.y())

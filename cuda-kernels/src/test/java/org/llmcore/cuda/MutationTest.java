@@ -12,8 +12,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.op.MatMul;
+import org.llmcore.op.Pass;
 import org.llmcore.op.Sink;
 import org.llmcore.op.Softmax;
+import org.llmcore.op.TopK;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Shape;
 
@@ -24,12 +26,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 class MutationTest {
   private record Bug(String family, String from, String to) {}
 
-  private static final String[] FAMILIES = {"matmul_plain", "softmax"};
+  private static final String[] FAMILIES = {"matmul_plain", "softmax", "top_k"};
   private static final List<Bug> BUGS = List.of(
       new Bug("matmul_plain", "__syncthreads();", ""), // reads a tile that is not there yet
       new Bug("matmul_plain", "m < M && n < N", "m < M"), // writes past the last column
       new Bug("matmul_plain", "first + row < lines && ", ""), // reads past the last row
-      new Bug("softmax", "c < columns; c += blockDim.x) {", "c < columns + 64; c += blockDim.x) {")); // writes past the last row
+      new Bug("softmax", "c < columns; c += blockDim.x) {", "c < columns + 64; c += blockDim.x) {"), // writes past the last row
+      new Bug("top_k", "      __syncthreads();\n      for", "      for"), // sorts what others still move
+      new Bug("top_k", "__syncthreads();   // everybody knows bound and count", ""), // counts anew while others read the count
+      new Bug("top_k", "reaching = 0;\n    __syncthreads();", "reaching = 0;"), // counts before the count is 0
+      new Bug("top_k", "if (threadIdx.x < k) {", "if (threadIdx.x <= k) {")); // writes one more than there is room for
 
   private static HostCuda host;
 
@@ -52,8 +58,14 @@ class MutationTest {
     try (var region = device.growing("mutant")) {
       var a = region.carve(DType.F32, Shape.of(5, 40)).set(new float[200]);
       var y = region.carve(DType.F32, Shape.of(5, 5));
-      if (family.equals("softmax")) device.run(new Softmax.Forward(a, a, false));
-      else device.run(new MatMul.Product(Sink.write(y), a, a, false, true, 1));
+      switch (family) {
+        case "softmax" -> device.run(new Softmax.Forward(a, a, false));
+        case "top_k" -> {
+          var scale = region.carve(DType.F32, Shape.of(5)).set(1, 1, 1, 1, 1);
+          TopK.apply(Pass.inference(device, region), a, scale, 40, 4);
+        }
+        default -> device.run(new MatMul.Product(Sink.write(y), a, a, false, true, 1));
+      }
     } finally {
       host.shuffle(1);
       device.close();
@@ -66,7 +78,7 @@ class MutationTest {
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {0, 1, 2, 3})
+  @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6, 7})
   void aPlantedBugIsSeen(int i) {
     var family = BUGS.get(i).family;
     assertThatThrownBy(() -> run(host.device("-" + i), family)).isInstanceOf(CudaException.class)

@@ -16,6 +16,7 @@ import org.llmcore.op.Counting;
 import org.llmcore.op.Device;
 import org.llmcore.op.Embedding;
 import org.llmcore.op.Pass;
+import org.llmcore.op.TopK;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Tensor;
@@ -97,7 +98,9 @@ public final class Generator implements AutoCloseable {
         sequences.add(cache.open());
         counts[i] = Math.clamp(rows - (long) i * context, 1, context - model.virtualTokens());
       }
-      forward(Pass.inference(new Counting(), step), model, cache, sequences, counts, new int[Arrays.stream(counts).sum()]);
+      var p = Pass.inference(new Counting(), step);
+      var logits = forward(p, model, cache, sequences, counts, new int[Arrays.stream(counts).sum()]);
+      likeliest(p, logits, model.config().vocabulary(), new float[slots]);
       return new Plan(cacheRegion.high(), step.high());
     }
   }
@@ -176,14 +179,45 @@ public final class Generator implements AutoCloseable {
     var counts = running.stream().mapToInt(r -> r.pending().length).toArray();
     var ids = running.stream().flatMapToInt(r -> Arrays.stream(r.pending())).toArray();
     var sequences = running.stream().map(r -> r.sequence).toList();
+    var scales = new float[running.size()];
+    for (int i = 0; i < scales.length; i++) scales[i] = running.get(i).request.sampling().scale();
     var logits = new Tensor[1];
-    Runnable work = () -> logits[0] = forward(p, model, cache, sequences, counts, ids);
+    var top = new TopK.Forward[1];
+    boolean penalised = running.stream().anyMatch(r -> r.request.sampling().penalises());
+    Runnable work = () -> {
+      logits[0] = forward(p, model, cache, sequences, counts, ids);
+      if (!penalised) top[0] = likeliest(p, logits[0], known(), scales);
+    };
     if (ids.length == sequences.size()) device.together(work);
     else work.run(); // reads a prompt: no other step is like it
-    int v = model.config().vocabulary();
-    var host = new float[running.size() * v];
-    device.download(logits[0], MemorySegment.ofArray(host));
-    for (int i = 0; i < running.size(); i++) running.get(i).accept(Arrays.copyOfRange(host, i * v, i * v + known()));
+    if (penalised) {
+      for (int i = 0; i < running.size(); i++) running.get(i).penalise(logits[0].slice(i, i + 1));
+      top[0] = likeliest(p, logits[0], known(), scales);
+    }
+    choose(running, logits[0], top[0]);
+  }
+
+  private void choose(List<Running> running, Tensor logits, TopK.Forward top) {
+    var values = new float[running.size() * top.k()];
+    var ids = new int[values.length];
+    var totals = new float[running.size()];
+    device.download(top.values(), MemorySegment.ofArray(values));
+    device.download(top.ids(), MemorySegment.ofArray(ids));
+    device.download(top.total(), MemorySegment.ofArray(totals));
+    for (int i = 0; i < running.size(); i++) {
+      int from = i * top.k();
+      int to = from + top.k();
+      running.get(i).accept(new Sampling.Likeliest(Arrays.copyOfRange(values, from, to), Arrays.copyOfRange(ids, from, to), totals[i], top.n()), logits.slice(i, i + 1));
+    }
+  }
+
+  /// What tokens are chosen from: the likeliest of logits (S,V), at most `TopK.MOST` of each.
+  /// @param known tokens that may be chosen
+  /// @param scales of each sequence
+  private static TopK.Forward likeliest(Pass p, Tensor logits, int known, float[] scales) {
+    var scale = p.empty(DType.F32, scales.length);
+    if (p.region().backed()) p.device().upload(MemorySegment.ofArray(scales), scale);
+    return TopK.apply(p, logits, scale, known, Math.min(TopK.MOST, known));
   }
 
   /// Logits (S,V) after the last new token of each sequence.
@@ -243,9 +277,19 @@ public final class Generator implements AutoCloseable {
       return ended || generated() >= request.maxNewTokens() || seen.length + model.virtualTokens() > context;
     }
 
-    void accept(float[] logits) {
+    /// Changes logits (1,V) as the request wants it.
+    void penalise(Tensor logits) {
+      if (!request.sampling().penalises()) return;
+      var values = logits.toFloats();
+      request.sampling().penalise(values, seen);
+      logits.set(values);
+    }
+
+    /// @param top of what `penalise` left
+    /// @param logits (1,V), for the few draws that `top` does not settle
+    void accept(Sampling.Likeliest top, Tensor logits) {
       if (generated() >= request.maxNewTokens()) return;
-      int id = request.sampling().choose(logits, seen);
+      int id = request.sampling().choose(top, seen.length).orElseGet(() -> request.sampling().choose(Arrays.copyOf(logits.toFloats(), known()), seen.length));
       // A model that writes BOS has begun another document: llama2.c's models end that way.
       ended = model.config().eos().contains(id) || tokenizer.bos().orElse(-1) == id;
       seen = Arrays.copyOf(seen, seen.length + 1);

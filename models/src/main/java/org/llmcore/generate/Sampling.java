@@ -1,6 +1,7 @@
 package org.llmcore.generate;
 
 import java.util.Arrays;
+import java.util.OptionalInt;
 import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
@@ -33,34 +34,85 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
     if (!ok) throw new InvalidInput(what + " is " + found, "expected " + expected);
   }
 
+  /// The likeliest tokens of a vocabulary, as `TopK` finds them on the device.
+  /// @param logits falling
+  /// @param ids of these logits
+  /// @param total Σ exp((logit − greatest) · scale()) over the whole vocabulary
+  /// @param vocabulary how many tokens there are
+  public record Likeliest(float[] logits, int[] ids, double total, int vocabulary) {}
+
   /// The next token of a sequence.
   /// @param logits (V), changed by the call
   /// @param seen ids of the prompt and of what was generated
   /// @throws InvalidInput if the logits hold NaN or +∞, as a damaged or diverged model gives them
   public int choose(float[] logits, int[] seen) {
-    if (repetitionPenalty != 1) {
-      IntStream.of(seen).distinct()
-          .forEach(i -> logits[i] = (float) (logits[i] > 0 ? logits[i] / repetitionPenalty : logits[i] * repetitionPenalty));
-    }
+    penalise(logits, seen);
+    return choose(logits, seen.length);
+  }
+
+  /// The same of logits that `penalise` has seen.
+  int choose(float[] logits, int position) {
     int greatest = greatest(logits);
     if (temperature == 0) return greatest;
     var order = descending(logits);
-    int kept = topK == 0 ? order.length : Math.min(topK, order.length);
-    var weight = new double[kept];
-    double total = 0;
-    for (int i = 0; i < kept; i++) {
-      weight[i] = Math.exp((logits[order[i]] - logits[order[0]]) / temperature);
-      total += weight[i];
-    }
+    var falling = new float[order.length];
+    for (int i = 0; i < falling.length; i++) falling[i] = logits[order[i]];
+    return order[draw(falling, falling.length, Double.NaN, position)];
+  }
+
+  /// The same token, up to the rounding of `total`, from the likeliest alone; nothing if it may be another, so that all logits are needed.
+  /// @param top of logits that `penalise` has seen
+  /// @param position how many tokens the prompt and what was generated have
+  /// @throws InvalidInput if the greatest logit is no finite number
+  public OptionalInt choose(Likeliest top, int position) {
+    if (!Float.isFinite(top.logits[0])) throw damaged(top.logits[0]);
+    int i = temperature == 0 ? 0 : draw(top.logits, top.vocabulary, top.total, position);
+    return i < 0 ? OptionalInt.empty() : OptionalInt.of(top.ids[i]);
+  }
+
+  /// Whether `penalise` does anything.
+  public boolean penalises() {
+    return repetitionPenalty != 1;
+  }
+
+  /// Applies the repetition penalty to the logits of tokens that were seen, once each.
+  public void penalise(float[] logits, int[] seen) {
+    if (!penalises()) return;
+    IntStream.of(seen).distinct()
+        .forEach(i -> logits[i] = (float) (logits[i] > 0 ? logits[i] / repetitionPenalty : logits[i] * repetitionPenalty));
+  }
+
+  /// What differences of logits are multiplied by: 1 / temperature, within the range of a float.
+  public float scale() {
+    return temperature == 0 ? 1 : (float) Math.min(1 / temperature, 1e30);
+  }
+
+  /// Draws from the distribution that the filters leave.
+  /// @param falling the greatest logits
+  /// @param vocabulary how many logits there are
+  /// @param total the weight of all; not read if `falling` holds all that top-k keeps
+  /// @return an index into `falling`, or −1 if it may lie behind its end
+  private int draw(float[] falling, int vocabulary, double total, int position) {
+    int kept = topK == 0 ? vocabulary : Math.min(topK, vocabulary);
+    int known = Math.min(kept, falling.length);
+    if (known < kept && kept < vocabulary) return -1; // what top-k keeps weighs less than all, and how much less is not known
+    var weight = new double[known];
+    double sum = 0;
+    for (int i = 0; i < known; i++) sum += weight[i] = Math.exp((falling[i] - falling[0]) / temperature);
+    double all = known == kept ? sum : total;
     double reached = 0;
     int n = 0;
-    while (n < kept && (n == 0 || reached < topP * total) && weight[n] >= minP * weight[0]) reached += weight[n++];
-    double draw = Dropout.uniform(seed, seen.length) * reached;
+    while (n < known && (n == 0 || reached < topP * all) && weight[n] >= minP * weight[0]) reached += weight[n++];
+    if (n == known && known < kept) {
+      if (topP < 1 || minP > 0) return -1; // where they cut is not known
+      reached = all;
+    }
+    double draw = Dropout.uniform(seed, position) * reached;
     for (int i = 0; i < n; i++) {
       draw -= weight[i];
-      if (draw < 0) return order[i];
+      if (draw < 0) return i;
     }
-    return order[n - 1];
+    return known < kept && n == known ? -1 : n - 1;
   }
 
   /// Ids by falling logit, equals by rising id: one sort of longs, the logit's order in the upper half, the id in the lower.
@@ -80,15 +132,15 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
   private static int greatest(float[] logits) {
     int best = 0;
     for (int i = 0; i < logits.length; i++) {
-      if (Float.isNaN(logits[i])) {
-        throw new InvalidInput("the model's logits hold NaN", "the weights or the adapter are damaged, or training diverged");
-      }
+      if (Float.isNaN(logits[i])) throw damaged(logits[i]);
       if (logits[i] > logits[best]) best = i;
     }
-    if (Float.isInfinite(logits[best])) {
-      throw new InvalidInput("the model's greatest logit is " + logits[best],
-          "the weights or the adapter are damaged, or training diverged");
-    }
+    if (Float.isInfinite(logits[best])) throw damaged(logits[best]);
     return best;
+  }
+
+  private static InvalidInput damaged(float logit) {
+    var found = Float.isNaN(logit) ? "the model's logits hold NaN" : "the model's greatest logit is " + logit;
+    return new InvalidInput(found, "the weights or the adapter are damaged, or training diverged");
   }
 }

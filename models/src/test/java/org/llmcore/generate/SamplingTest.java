@@ -1,7 +1,9 @@
 package org.llmcore.generate;
 
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.Random;
+import java.util.stream.IntStream;
 
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -130,6 +132,48 @@ class SamplingTest {
       if (id != sampling.choose(logits(), new int[n + 1])) differing++;
     }
     assertThat(differing).isGreaterThan(50);
+  }
+
+  /// Every kind of filter, drawn from all logits and from the likeliest alone.
+  @Test
+  void theLikeliestGiveTheTokenOfAllLogitsOrSayThatTheyCannot() {
+    var random = new Random(8);
+    int unsettled = 0;
+    for (int round = 0; round < 20_000; round++) {
+      int n = 1 + random.nextInt(60);
+      var logits = new float[n];
+      for (int i = 0; i < n; i++) logits[i] = (float) (random.nextGaussian() * 2);
+      double temperature = random.nextInt(5) == 0 ? 0 : 0.2 + random.nextDouble() * 2;
+      var sampling = new Sampling(temperature, random.nextBoolean() ? 0 : 1 + random.nextInt(70), random.nextBoolean() ? 1 : 0.1 + 0.9 * random.nextDouble(),
+          random.nextBoolean() ? 0 : random.nextDouble() * 0.3, 1, round);
+      int position = 1 + random.nextInt(9);
+      int all = sampling.choose(logits.clone(), position);
+      var found = sampling.choose(top(logits, sampling.scale(), 1 + random.nextInt(Math.min(n, 20))), position);
+      if (found.isPresent()) assertThat(found.getAsInt()).as(sampling + " round " + round).isEqualTo(all);
+      else unsettled++;
+      assertThat(sampling.choose(top(logits, sampling.scale(), n), position)).hasValue(all);
+      if (temperature == 0) assertThat(found).isPresent();
+    }
+    assertThat(unsettled).isBetween(2_000, 12_000);
+  }
+
+  private static Sampling.Likeliest top(float[] logits, float scale, int k) {
+    var ids = IntStream.range(0, logits.length).boxed().sorted(Comparator.comparing((Integer i) -> -logits[i])).mapToInt(i -> i).limit(k).toArray();
+    var falling = new float[k];
+    for (int i = 0; i < k; i++) falling[i] = logits[ids[i]];
+    float total = 0;
+    for (float v : logits) total += (float) Math.exp((v - falling[0]) * scale);
+    return new Sampling.Likeliest(falling, ids, total, logits.length);
+  }
+
+  @Test
+  void theLikeliestOfADamagedModelAreRefused() {
+    for (float damage : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
+      for (var sampling : new Sampling[] {Sampling.GREEDY, new Sampling(1, 0, 0.9, 0, 1, 3)}) {
+        var top = new Sampling.Likeliest(new float[] {damage, damage}, new int[] {0, 1}, Float.NaN, 9);
+        assertThatThrownBy(() -> sampling.choose(top, 3)).isInstanceOf(InvalidInput.class).hasMessageContaining("damaged");
+      }
+    }
   }
 
   @Test
