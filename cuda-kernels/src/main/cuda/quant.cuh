@@ -46,18 +46,20 @@ __device__ __forceinline__ void write8(void* y, int ydt, long long i, const floa
   }
 }
 
-// Bytes [from, from + n) of the codes into a slot, which begins at the multiple of 16 below `from`. Nothing outside [0, total) is read.
+// The 16 bytes of the codes from `at`, a multiple of 16, asynchronously where they are all there. Nothing outside [0, total) is read.
+__device__ __forceinline__ void quant_piece(unsigned char* to, const unsigned char* codes, long long at, long long total) {
+  if (at + 16 <= total) cp_async16(to, codes + at);
+  else
+#pragma unroll 1
+    for (int b = 0; b < 16 && at + b < total; b++) to[b] = codes[at + b];
+}
+
+// Bytes [from, from + n) of the codes into a slot, which begins at the multiple of 16 below `from`.
 __device__ __forceinline__ void quant_stage(unsigned char* slot, const unsigned char* codes, long long from, int n, long long total) {
   const long long begin = from & ~15LL;
   const int pieces = (int)((from + n - begin + 15) / 16);
 #pragma unroll 1
-  for (int i = threadIdx.x & 31; i < pieces; i += 32) {
-    const long long at = begin + 16LL * i;
-    if (at + 16 <= total) cp_async16(slot + 16 * i, codes + at);
-    else
-#pragma unroll 1
-      for (int b = 0; b < 16 && at + b < total; b++) slot[16 * i + b] = codes[at + b];
-  }
+  for (int i = threadIdx.x & 31; i < pieces; i += 32) quant_piece(slot + 16 * i, codes, begin + 16LL * i, total);
 }
 
 // y(rows,N) (+)= x(rows,K)·Wᵀ. A form has SLOT (bytes of a buffer for a chunk, 16 of them spare), `from(row, chunk)` and `bytes(chunk)` (where the

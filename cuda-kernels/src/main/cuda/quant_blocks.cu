@@ -1,4 +1,4 @@
-// GGML's block types (org.llmcore.tensor.BlockType says layout and value of each), the bytes as a GGUF file holds them.
+// Weights in GGML's block types (ggml.cuh), the bytes as a GGUF file holds them.
 //
 // | kernel                                 | geometry               | bytes moved          |
 // |----------------------------------------|------------------------|----------------------|
@@ -6,23 +6,16 @@
 // | llm_quant_blocks_row, _rows (up to 4)  | quant.cuh              | codes once, x, y     |
 //
 // Blocks of 18 … 34 or 210 bytes begin at even addresses only: the 16-byte pieces go to shared memory and are taken apart there.
-#include "quant.cuh"
-
-enum : int { Q8_0 = 0, Q4_0 = 1, Q4_1 = 2, Q5_0 = 3, Q5_1 = 4, Q4_K = 5, Q5_K = 6, Q6_K = 7 };   // ordinals of BlockType
+#include "ggml.cuh"
 
 template <int TYPE> struct Ggml {
-  static constexpr bool SUPER = TYPE >= Q4_K;   // 256 weights a block, else 32
-  static constexpr int BYTES = TYPE == Q8_0 ? 34 : TYPE == Q4_0 ? 18 : TYPE == Q4_1 ? 20 : TYPE == Q5_0 ? 22 : TYPE == Q5_1 ? 24 : TYPE == Q4_K ? 144 : TYPE == Q5_K ? 176 : 210;
+  using Layout = GgmlLayout<TYPE>;
+  static constexpr bool SUPER = Layout::SUPER;
+  static constexpr int BYTES = Layout::BYTES;
   static constexpr int CHUNK = BYTES * (SUPER ? QUANT_CHUNK / 256 : QUANT_CHUNK / 32), SLOT = (CHUNK + 15) / 16 * 16 + 16;
   int width;   // bytes of a row
   MEMBER long long from(int row, int chunk) const { return (long long)row * width + chunk * CHUNK; }
   MEMBER int bytes(int chunk) const { return min(CHUNK, width - chunk * CHUNK); }
-
-  // The 6-bit scale and minimum of 32 weights.
-  static MEMBER void scales(const unsigned char* at, int j, float& scale, float& least) {
-    const int s = j < 4 ? at[j] & 63 : (at[j + 4] & 15) | at[j - 4] >> 6 << 4, m = j < 4 ? at[j + 4] & 63 : at[j + 4] >> 4 | at[j] >> 6 << 4;
-    scale = (float)s, least = (float)m;
-  }
 
   MEMBER void decode8(float (&w)[8], const unsigned char* p, int, int, int unit, int sub) const {
     if constexpr (TYPE == Q8_0) {
@@ -32,8 +25,8 @@ template <int TYPE> struct Ggml {
 #pragma unroll
       for (int j = 0; j < 8; j++) w[j] = d * (float)(signed char)byte_of(q, j);
     } else if constexpr (!SUPER) {
-      constexpr bool FIVE = TYPE == Q5_0 || TYPE == Q5_1, SHIFTED = TYPE == Q4_1 || TYPE == Q5_1;
-      constexpr int HEAD = SHIFTED ? 4 : 2, MIDDLE = SHIFTED ? 0 : FIVE ? 16 : 8;
+      constexpr bool FIVE = Layout::FIVE, SHIFTED = Layout::SHIFTED;
+      constexpr int HEAD = Layout::HEAD, MIDDLE = SHIFTED ? 0 : FIVE ? 16 : 8;
       const unsigned char* b = p + unit * BYTES;
       const float d = half_at(b), m = SHIFTED ? half_at(b + 2) : 0.0f;
       uint32_t fifth = 0;
@@ -58,7 +51,7 @@ template <int TYPE> struct Ggml {
       const unsigned char* b = p + unit / 8 * BYTES;
       const int pair = unit % 8;
       float scale, least;
-      scales(b + 4, pair, scale, least);
+      Layout::scales(b + 4, pair, scale, least);
       const float d = __fmul_rn(half_at(b), scale), m = __fmul_rn(half_at(b + 2), least);
       const uint2 q = bytes8(b + (TYPE == Q5_K ? 48 : 16) + pair / 2 * 32 + 8 * sub);
       uint2 fifth = make_uint2(0, 0);

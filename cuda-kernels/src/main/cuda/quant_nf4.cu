@@ -7,6 +7,7 @@
 // | llm_quant_nf4_row, _rows (up to 4)  | quant.cuh              | codes once, absmax, x, y      | K % 32 == 0     |
 //
 // `tables` is 16 levels and the 256 values of the map. `scale` is null where absmax is f32.
+#include "nf4.cuh"
 #include "quant.cuh"
 
 struct NormalFloat {
@@ -16,11 +17,11 @@ struct NormalFloat {
   MEMBER int bytes(int chunk) const { return min(QUANT_CHUNK, inputs - chunk * QUANT_CHUNK) / 2; }
   MEMBER float largest(long long block) const {
     if (!scale) return static_cast<const float*>(absmax)[block];
-    return __fadd_rn(__fmul_rn(map[static_cast<const unsigned char*>(absmax)[block]], scale[block / 256]), offset[0]);
+    return nf4_absmax(map[static_cast<const unsigned char*>(absmax)[block]], scale[block / NF4_NESTED], offset[0]);
   }
   // 8 weights of one block from 4 bytes.
   MEMBER void decode(float (&w)[8], uint32_t codes, long long e) const {
-    const float a = largest(e / 64);
+    const float a = largest(e / NF4_BLOCK);
 #pragma unroll
     for (int j = 0; j < 8; j++) w[j] = levels[codes >> (8 * (j / 2) + (j % 2 ? 0 : 4)) & 15] * a;
   }

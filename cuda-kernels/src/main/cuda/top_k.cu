@@ -62,9 +62,8 @@ llm_top_k(float* values, int* ids, float* total, const void* x, int xdt, const f
   float sum;
   int count;
   do {
-    __syncthreads();   // everybody knows bound and count
     if (threadIdx.x == 0) reaching = 0;
-    __syncthreads();
+    __syncthreads();   // and everybody knows the bound
     sum = 0.0f;
     for (int c = threadIdx.x * 8; c < columns; c += 8 * THREADS) {
       float f[8];

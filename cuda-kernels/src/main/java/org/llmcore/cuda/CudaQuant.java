@@ -11,8 +11,8 @@ import org.llmcore.tensor.QuantMatrix;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; on a
-/// uniform grid with bf16 activations products of up to 64 rows do so on tensor cores, once per 32. More rows, and the gradient,
+/// Launches for weights in few bits. Products of up to 16 rows stream the codes once per 4 rows and decode as they multiply; with
+/// bf16 activations products of up to 64 rows do so on tensor cores, once per 32, if the form allows. More rows, and the gradient,
 /// decode the whole matrix into scratch memory and take the ordinary product: with many rows its 2·rows flops per weight hide the
 /// bytes of the scratch.
 ///
@@ -21,8 +21,9 @@ import org.llmcore.tensor.Tensor;
 final class CudaQuant {
   private static final int MOST_ROWS = 16;
   private static final int MOST_ROWS_MMA = 64; // of those on tensor cores
-  private static final int MMA_THREADS = 256;
+  private static final int MMA_WARPS = 8;
   private static final int SLAB = 128; // columns of a step there, which share a scale
+  private static final int BLOCKS_SLAB = 256; // of GGML's blocks
   private static final int TILE_ROWS = 4; // ROWS of the _rows kernels
   private static final int THREADS = 128;
   private static final int OUTPUTS = 16; // rows of W of a block of threads
@@ -37,7 +38,7 @@ final class CudaQuant {
     switch (kernel) {
       case QuantMatMul.Dequantize k -> dequantize(l, k.y(), k.w());
       case QuantMatMul.Product k -> {
-        if (k.w() instanceof Grouped w && tensorCores(k, w)) tensorCores(l, k, w);
+        if (tensorCores(k)) onTensorCores(l, k);
         else if (k.transposed() && k.x().rows() <= MOST_ROWS && streams(k.w())) few(l, k);
         else many(l, k);
       }
@@ -55,21 +56,46 @@ final class CudaQuant {
     return !(w instanceof Nf4) || w.inputs() % UNIT == 0;
   }
 
-  /// Codes less their zeros are exact in bf16, and so are their products with bf16; 16 bytes of codes or of x at a time; a slab in one group.
-  private static boolean tensorCores(QuantMatMul.Product k, Grouped w) {
-    return k.transposed() && k.x().rows() <= MOST_ROWS_MMA && k.x().dtype() == DType.BF16 && k.x().address() % 16 == 0 && w.inputs() % 8 == 0
-        && w.codes().address() % 16 == 0 && w.groupOf().isEmpty() && (w.groups() == 1 || w.groupSize() % SLAB == 0);
+  /// Up to 64 rows of bf16, 16 bytes of x at a time, and a form whose values are exact there: codes less their zeros in groups of whole slabs, the planes of
+  /// NF4's levels in blocks that no row shares, GGML's codes.
+  private static boolean tensorCores(QuantMatMul.Product k) {
+    if (!k.transposed() || k.x().rows() > MOST_ROWS_MMA || k.x().dtype() != DType.BF16 || k.x().address() % 16 != 0) return false;
+    return switch (k.w()) {
+      case Grouped w -> w.inputs() % 8 == 0 && w.codes().address() % 16 == 0 && w.groupOf().isEmpty() && (w.groups() == 1 || w.groupSize() % SLAB == 0);
+      case Nf4 w -> w.inputs() % SLAB == 0 && w.codes().address() % 8 == 0;
+      case Blocks w -> w.codes().address() % 16 == 0;
+    };
   }
 
-  private static void tensorCores(Launch l, QuantMatMul.Product k, Grouped w) {
+  private static void onTensorCores(Launch l, QuantMatMul.Product k) {
     int rows = k.x().rows();
-    int tile = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
+    int tile = rows <= 8 ? 8 : rows <= 16 && !(k.w() instanceof Blocks) ? 16 : 32;
     int sums = 4 * 4 * tile * OUTPUTS; // bytes: of half of the eight warps at a time
-    l.of("quant_grouped_mma", "quant_grouped_mma_" + w.bits() + "_" + tile)
-        .grid((w.outputs() + OUTPUTS - 1) / OUTPUTS, (rows + tile - 1) / tile, 1).threads(MMA_THREADS).shared(sums).sink(k.y())
-        .pointer(k.x()).pointer(w.codes()).tensor(w.scales()).pointer(w.zeros()).i32(w.groupSize()).i32(w.groups())
-        .i32(w.codes().columns());
-    size(l, rows, w).run();
+    switch (k.w()) {
+      case Grouped w -> size(beginMma(l, "quant_grouped_mma", w.bits() + "_" + tile, tile, sums, k).pointer(w.codes()).tensor(w.scales())
+          .pointer(w.zeros()).i32(w.groupSize()).i32(w.groups()).i32(w.codes().columns()), rows, w).run();
+      case Nf4 w -> {
+        var tables = l.table("nf4", CudaQuant::tables);
+        size(nf4(beginMma(l, "quant_nf4_mma", "" + tile, tile, sums, k), w, tables), rows, w).run();
+      }
+      case Blocks w -> {
+        int pieces = (bytes(w, BLOCKS_SLAB) + 30) / 16; // of a slab of one row, wherever it begins
+        int buffers = 2 * MMA_WARPS * OUTPUTS * 16 * (pieces | 1);
+        size(beginMma(l, "quant_blocks_mma", w.type() + "_" + tile, tile, Math.max(sums, buffers), k).pointer(w.codes())
+            .i32(w.codes().columns()), rows, w).run();
+      }
+    }
+  }
+
+  /// Geometry, destination and x.
+  private static Launch beginMma(Launch l, String family, String variant, int tile, int shared, QuantMatMul.Product k) {
+    return l.of(family, family + "_" + variant).grid((k.w().outputs() + OUTPUTS - 1) / OUTPUTS, (k.x().rows() + tile - 1) / tile, 1)
+        .threads(32 * MMA_WARPS).shared(shared).sink(k.y()).pointer(k.x());
+  }
+
+  /// Bytes of `columns` columns of a row.
+  private static int bytes(Blocks w, int columns) {
+    return columns / w.type().weights() * w.type().bytes();
   }
 
   private static void many(Launch l, QuantMatMul.Product k) {
@@ -107,7 +133,7 @@ final class CudaQuant {
         size(nf4(begin(l, "quant_nf4", k, CHUNK / 2), w, tables), rows, w).run();
       }
       case Blocks w -> size(
-          begin(l, "quant_blocks", k, CHUNK / w.type().weights() * w.type().bytes()).pointer(w.codes()).i32(w.type().ordinal())
+          begin(l, "quant_blocks", k, bytes(w, CHUNK)).pointer(w.codes()).i32(w.type().ordinal())
               .i32(w.codes().columns()), rows, w).run();
     }
   }

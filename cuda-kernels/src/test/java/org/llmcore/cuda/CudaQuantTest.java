@@ -18,9 +18,12 @@ import org.llmcore.op.Move;
 import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.Sink;
 import org.llmcore.reference.ReferenceDevice;
+import org.llmcore.tensor.BlockType;
 import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Grouped;
 import org.llmcore.tensor.QuantMatrices;
+import org.llmcore.tensor.QuantMatrix;
+import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -84,60 +87,97 @@ class CudaQuantTest {
     assertThat(product(cuda, form, 1, OUTPUTS, inputs, true)).isEqualTo(Arrays.copyOf(found, OUTPUTS));
   }
 
-  /// A matrix on a uniform grid and rows of bf16, which take tensor cores.
-  record Grid(int bits, int group, DType scales, int rows, int outputs, int inputs) {
-    float[] on(Device device, int some) {
+  /// Rows of bf16 and a matrix that takes tensor cores.
+  interface OnTensorCores {
+    int rows();
+
+    int outputs();
+
+    int inputs();
+
+    QuantMatrix matrix(Device device, Region region);
+
+    /// The product of the first `some` rows.
+    default float[] product(Device device, int some) {
       try (var region = device.growing("product")) {
-        var w = Grouped.carve(region, outputs, inputs, bits, group, scales, false);
-        var codes = new byte[outputs * inputs];
-        for (int i = 0; i < codes.length; i++) codes[i] = (byte) (Dropout.uniform(8, i) * (1 << bits));
-        var scale = new float[outputs * w.groups()];
-        var zero = new float[scale.length];
-        for (int i = 0; i < scale.length; i++) {
-          scale[i] = Dropout.uniform(9, i) / (1 << bits);
-          zero[i] = (int) (Dropout.uniform(10, i) * ((1 << bits) + 2)) - 1;
-        }
-        device.upload(MemorySegment.ofArray(Grouped.pack(bits, inputs, codes)), w.codes());
-        w.scales().set(scale);
-        w.zeros().set(zero);
-        var values = new float[some * inputs];
+        var values = new float[some * inputs()];
         for (int i = 0; i < values.length; i++) values[i] = Dropout.uniform(3, i) - 0.5f;
-        var x = region.carve(DType.BF16, Shape.of(some, inputs)).set(values);
-        var y = region.carve(DType.F32, Shape.of(some, outputs));
+        var x = region.carve(DType.BF16, Shape.of(some, inputs())).set(values);
+        var y = region.carve(DType.F32, Shape.of(some, outputs()));
         device.run(new Move.Fill(y, 2));
-        device.run(new QuantMatMul.Product(Sink.add(y), x, w, true));
+        device.run(new QuantMatMul.Product(Sink.add(y), x, matrix(device, region), true));
         return y.toFloats();
       }
     }
   }
 
-  static List<Grid> grids() {
-    var out = new ArrayList<Grid>();
+  /// On a uniform grid.
+  record Grid(int bits, int group, DType scales, int rows, int outputs, int inputs) implements OnTensorCores {
+    @Override
+    public QuantMatrix matrix(Device device, Region region) {
+      var w = Grouped.carve(region, outputs, inputs, bits, group, scales, false);
+      var codes = new byte[outputs * inputs];
+      for (int i = 0; i < codes.length; i++) codes[i] = (byte) (Dropout.uniform(8, i) * (1 << bits));
+      var scale = new float[outputs * w.groups()];
+      var zero = new float[scale.length];
+      for (int i = 0; i < scale.length; i++) {
+        scale[i] = Dropout.uniform(9, i) / (1 << bits);
+        zero[i] = (int) (Dropout.uniform(10, i) * ((1 << bits) + 2)) - 1;
+      }
+      device.upload(MemorySegment.ofArray(Grouped.pack(bits, inputs, codes)), w.codes());
+      w.scales().set(scale);
+      w.zeros().set(zero);
+      return w;
+    }
+  }
+
+  /// In NF4, or in one of GGML's types.
+  record Named(String name, int rows, int outputs, int inputs) implements OnTensorCores {
+    @Override
+    public QuantMatrix matrix(Device device, Region region) {
+      return QuantMatrices.forms().stream().filter(f -> f.name().equals(name)).findFirst().orElseThrow().make(region, outputs, inputs, 5);
+    }
+  }
+
+  static List<OnTensorCores> tensorCores() {
+    var out = new ArrayList<OnTensorCores>();
     for (int bits : new int[] {2, 3, 4, 8}) {
       out.add(new Grid(bits, 128, DType.F16, 1, 33, 9 * 128 + 40));
       out.add(new Grid(bits, 256, DType.F32, 9, 40, 17 * 128));
       out.add(new Grid(bits, 24, DType.F16, 17, 5, 24));
       out.add(new Grid(bits, 128, DType.F16, 45, 70, 512));
     }
+    for (var name : List.of("nf4", "nf4 double")) {
+      out.add(new Named(name, 1, 33, 9 * 128));
+      out.add(new Named(name, 9, 40, 17 * 128));
+      out.add(new Named(name, 17, 5, 128));
+      out.add(new Named(name, 45, 70, 512));
+    }
+    for (var type : BlockType.values()) {
+      int odd = type.weights() == 32 ? 32 : 0; // a slab that is not full
+      out.add(new Named(type.name(), 1, 33, 9 * 256 + 3 * odd));
+      out.add(new Named(type.name(), 9, 5, 256 - odd));
+      out.add(new Named(type.name(), 45, 70, 17 * 256));
+    }
     return out;
   }
 
   @ParameterizedTest
-  @MethodSource("grids")
-  void aUniformGridOnTensorCoresAgreesWithTheReferenceAndNoRowDependsOnItsNeighbours(Grid grid) {
-    var expected = grid.on(new ReferenceDevice(), grid.rows());
+  @MethodSource("tensorCores")
+  void fewRowsOnTensorCoresAgreeWithTheReferenceAndNoRowDependsOnItsNeighbours(OnTensorCores c) {
+    var expected = c.product(new ReferenceDevice(), c.rows());
     host.launched();
     host.shuffle(++runs);
-    var found = grid.on(cuda, grid.rows());
+    var found = c.product(cuda, c.rows());
     var ran = host.launched();
-    if (!ran.isEmpty()) assertThat(ran).anyMatch(k -> k.startsWith("llm_quant_grouped_mma_")); // a GPU does not tell
+    if (!ran.isEmpty()) assertThat(ran).anyMatch(k -> k.matches("llm_quant_(grouped|nf4|blocks)_mma_.*")); // a GPU does not tell
     double largest = 0;
     for (float e : expected) largest = Math.max(largest, Math.abs(e));
     for (int i = 0; i < expected.length; i++) {
-      assertThat((double) found[i]).as("element " + i).isCloseTo(expected[i], within(8 * 0x1p-24 * Math.sqrt(grid.inputs()) * largest));
+      assertThat((double) found[i]).as("element " + i).isCloseTo(expected[i], within(8 * 0x1p-24 * Math.sqrt(c.inputs()) * largest));
     }
     host.shuffle(++runs);
-    assertThat(grid.on(cuda, 1)).isEqualTo(Arrays.copyOf(found, grid.outputs()));
+    assertThat(c.product(cuda, 1)).isEqualTo(Arrays.copyOf(found, c.outputs()));
   }
 
   @ParameterizedTest

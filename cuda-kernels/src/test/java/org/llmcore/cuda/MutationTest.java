@@ -33,8 +33,7 @@ class MutationTest {
       new Bug("matmul_plain", "first + row < lines && ", ""), // reads past the last row
       new Bug("softmax", "c < columns; c += blockDim.x) {", "c < columns + 64; c += blockDim.x) {"), // writes past the last row
       new Bug("top_k", "      __syncthreads();\n      for", "      for"), // sorts what others still move
-      new Bug("top_k", "__syncthreads();   // everybody knows bound and count", ""), // counts anew while others read the count
-      new Bug("top_k", "reaching = 0;\n    __syncthreads();", "reaching = 0;"), // counts before the count is 0
+      new Bug("top_k", "reaching = 0;\n    __syncthreads();", "reaching = 0;"), // counts before the count is 0, overwrites the bound
       new Bug("top_k", "if (threadIdx.x < k) {", "if (threadIdx.x <= k) {")); // writes one more than there is room for
 
   private static HostCuda host;
@@ -61,8 +60,10 @@ class MutationTest {
       switch (family) {
         case "softmax" -> device.run(new Softmax.Forward(a, a, false));
         case "top_k" -> {
-          var scale = region.carve(DType.F32, Shape.of(5)).set(1, 1, 1, 1, 1);
-          TopK.apply(Pass.inference(device, region), a, scale, 40, 4);
+          var row = new float[4 * 8192]; // 63 threads see what is larger than the largest of the 64th: the row is read again
+          for (int i = 0; i < row.length; i++) row[i] = i % 8192 < 504 ? 1000 + i * 7919 % 30_011 : i % 8192 < 512 ? 500 : -i;
+          var x = region.carve(DType.F32, Shape.of(1, row.length)).set(row);
+          TopK.apply(Pass.inference(device, region), x, region.carve(DType.F32, Shape.of(1)).set(1f), row.length, TopK.MOST);
         }
         default -> device.run(new MatMul.Product(Sink.write(y), a, a, false, true, 1));
       }
@@ -78,7 +79,7 @@ class MutationTest {
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6, 7})
+  @ValueSource(ints = {0, 1, 2, 3, 4, 5, 6})
   void aPlantedBugIsSeen(int i) {
     var family = BUGS.get(i).family;
     assertThatThrownBy(() -> run(host.device("-" + i), family)).isInstanceOf(CudaException.class)

@@ -21,9 +21,11 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.llmcore.op.Attention;
 import org.llmcore.op.Dropout;
 import org.llmcore.op.Embedding;
+import org.llmcore.op.QuantMatMul;
 import org.llmcore.op.RmsNorm;
 import org.llmcore.op.Sink;
 import org.llmcore.tensor.DType;
+import org.llmcore.tensor.QuantMatrices;
 import org.llmcore.tensor.Region;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
@@ -63,7 +65,26 @@ class TileMutationTest {
       new Bug("rms_norm", "fetch(0);", "side ^= 1", "side ^= 0"),
       new Bug("embedding", "votes[warp] = vote;", BARRIER, ""),
       new Bug("embedding", "where[before", BARRIER, ""),
-      new Bug("embedding", "for (int u0 = 0", "return;", ";"));
+      new Bug("embedding", "for (int u0 = 0", "return;", ";"),
+      new Bug("quant_nf4_mma", "map[threadIdx.x] =", BARRIER, ""),
+      new Bug("quant_nf4_mma", "uint2 u =", "i / 2 * 8 + 4)", "i / 2 * 8)"),
+      new Bug("quant_nf4_mma", "b0[2]", "plane = 2", "plane = 1"),
+      new Bug("quant_nf4_mma", "fmaf(t", "settle();", ""),
+      new Bug("quant_nf4_mma", "auto take", "if (k0 >= K) return;", ""),
+      new Bug("quant_nf4_mma", "auto take", "q;", "q / 2;"),
+      new Bug("quant_nf4_mma", "levels[i] =", "middle << 16", "high << 16"),
+      new Bug("quant_nf4_mma", "auto take", "[block + b]", "[block]"),
+      new Bug("quant_blocks_mma", "stage(slab + WARPS);", "cp_async_wait<1>();", ""),
+      new Bug("quant_blocks_mma", "stage(slab + WARPS);", "__syncwarp();", ""),
+      new Bug("quant_blocks_mma", "a.least, sum[0]", "__syncwarp();", ""),
+      new Bug("quant_blocks_mma", "a.least, sum[0]", BARRIER, ""),
+      new Bug("quant_blocks_mma", "auto buffer", "slab / WARPS % 2", "0"),
+      new Bug("quant_blocks_mma", "auto stage", "cp_async_commit();", ""),
+      new Bug("quant_blocks_mma", "auto stage", "begin & ~15LL", "begin & ~31LL"),
+      new Bug("quant_blocks_mma", "units = min", "UNITS, (K", "UNITS, 32 + (K"),
+      new Bug("quant_blocks_mma", "PIECES = ", "30", "15"),
+      new Bug("quant_blocks_mma", "if (F::LEAST)", "ones", "w[s]"),
+      new Bug("quant_blocks_mma", "bytes4(codes), fifth", "w >> 4", "w >> 3"));
 
   private final Map<String, List<float[]>> right = new HashMap<>();
   private HostCuda host;
@@ -88,7 +109,9 @@ class TileMutationTest {
   /// The kernels of a family for one dtype and one width only, so that each of many copies compiles in a second.
   private static String source(String family) throws IOException {
     return Files.readString(Path.of("src/main/cuda", family + ".cu")).replaceAll("(?<!b)f16", "bf16")
-        .replaceAll("<128(?=[,>])", "<64");
+        .replaceAll("<128(?=[,>])", "<64")
+        .replaceAll("(?m)^.*llm_quant_nf4_mma_(16|32).*\n", "")
+        .replaceAll("(?m)^KERNEL\\((?!Q4_1, 8\\)).*\n|^EXPORT_KERNEL\\(llm_quant_blocks_mma_(?!Q4_1_8\\)).*\n", "");
   }
 
   private static Tensor values(Region region, DType dtype, long key, int... dims) {
@@ -116,6 +139,8 @@ class TileMutationTest {
               values(region, DType.F32, 3, 33), values(region, DType.F32, 4, 300)));
           yield List.of(dw.toFloats());
         }
+        case "quant_nf4_mma" -> product(device, region, "nf4 double", 128 * 18);
+        case "quant_blocks_mma" -> product(device, region, "Q4_1", 256 * 18 + 96);
         default -> {
           var table = values(region, DType.F32, 1, 3, 20);
           device.run(new Embedding.Backward(Sink.add(table), values(region, DType.F32, 2, 520, 20), ints(region,
@@ -168,6 +193,14 @@ class TileMutationTest {
         values(region, DType.BF16, 3, 3, 100, 1, 16),
         ints(region, blocks).reshape(n, 3), ints(region, IntStream.rangeClosed(0, n).toArray()), ints(region, lengths), 0.7f));
     return List.of(o.toFloats());
+  }
+
+  /// Some warps have three slabs, some two.
+  private static List<float[]> product(CudaDevice device, Region region, String form, int inputs) {
+    var w = QuantMatrices.forms().stream().filter(f -> f.name().equals(form)).findFirst().orElseThrow().make(region, 19, inputs, 3);
+    var y = region.carve(DType.F32, Shape.of(5, 19));
+    device.run(new QuantMatMul.Product(Sink.write(y), values(region, DType.BF16, 1, 5, inputs), w, true));
+    return List.of(y.toFloats());
   }
 
   static IntStream bugs() {
