@@ -168,27 +168,25 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
   }
 }
 
-#define KERNEL(TYPE, ROWS)                                                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_##TYPE##_##ROWS(                                          \
-      void* y, int ydt, int add, const bf16* x, const unsigned char* codes, int width, int rows, int N, int K) {                        \
-    product<TYPE, ROWS / 8>(y, ydt, add, x, codes, width, rows, N, K);                                                                \
-  }
-KERNEL(Q8_0, 8)
-KERNEL(Q8_0, 32)
-KERNEL(Q4_0, 8)
-KERNEL(Q4_0, 32)
-KERNEL(Q4_1, 8)
-KERNEL(Q4_1, 32)
-KERNEL(Q5_0, 8)
-KERNEL(Q5_0, 32)
-KERNEL(Q5_1, 8)
-KERNEL(Q5_1, 32)
-KERNEL(Q4_K, 8)
-KERNEL(Q4_K, 32)
-KERNEL(Q5_K, 8)
-KERNEL(Q5_K, 32)
-KERNEL(Q6_K, 8)
-KERNEL(Q6_K, 32)
+#define PARAMETERS void *y, int ydt, int add, const bf16 *x, const unsigned char *codes, int width, int rows, int N, int K
+#define PRODUCT(TYPE, J) product<TYPE, J>(y, ydt, add, x, codes, width, rows, N, K)
+
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q8_0_8(PARAMETERS) { PRODUCT(Q8_0, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q8_0_32(PARAMETERS) { PRODUCT(Q8_0, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_0_8(PARAMETERS) { PRODUCT(Q4_0, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_0_32(PARAMETERS) { PRODUCT(Q4_0, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_1_8(PARAMETERS) { PRODUCT(Q4_1, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_1_32(PARAMETERS) { PRODUCT(Q4_1, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_0_8(PARAMETERS) { PRODUCT(Q5_0, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_0_32(PARAMETERS) { PRODUCT(Q5_0, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_1_8(PARAMETERS) { PRODUCT(Q5_1, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_1_32(PARAMETERS) { PRODUCT(Q5_1, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_K_8(PARAMETERS) { PRODUCT(Q4_K, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q4_K_32(PARAMETERS) { PRODUCT(Q4_K, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_K_8(PARAMETERS) { PRODUCT(Q5_K, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q5_K_32(PARAMETERS) { PRODUCT(Q5_K, 4); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q6_K_8(PARAMETERS) { PRODUCT(Q6_K, 1); }
+extern "C" __global__ void __launch_bounds__(256, 2) llm_quant_blocks_mma_Q6_K_32(PARAMETERS) { PRODUCT(Q6_K, 4); }
 
 EXPORT_KERNEL(llm_quant_blocks_mma_Q8_0_8)
 EXPORT_KERNEL(llm_quant_blocks_mma_Q8_0_32)

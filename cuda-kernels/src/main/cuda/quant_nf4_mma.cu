@@ -10,7 +10,7 @@
 // A block takes 8, 16 or 32 rows. A level is three bf16 planes whose sum it is (split3), so products are exact, and a block's absmax is applied once
 // to its sum in f32. The planes of the 16 levels stand in shared memory once for each lane, so that lanes with different codes do not meet in a bank:
 // one access of 8 bytes, two instructions for its address and 1.5 to pair neighbours decode a weight for all rows. By counting, 11008x4096 with 8 rows takes a
-// multiprocessor of an H200 some 14 µs of shared memory and as much of instructions beside 9 of bytes; decoded into f32 and multiplied there it took 149.
+// multiprocessor of an H200 some 14 µs of shared memory and as much of instructions beside 7 of bytes; decoded into f32 and multiplied there it took 149.
 //
 // k is split into slabs of 128 columns, slab i to warp i mod 8, and the warps' sums are combined as a tree: a row's bits depend neither on the
 // number of rows nor on its neighbours. A lane holds 16 columns of each of a slab's two blocks in two rows of W, 8 bytes each, as they lie in memory: k

@@ -86,7 +86,7 @@ public class SamplingBenchmark {
   @Benchmark
   public int likeliest() {
     long mark = region.mark();
-    var top = TopK.apply(Pass.inference(device, region), logits, scale, VOCABULARY, TopK.MOST);
+    var top = TopK.apply(Pass.inference(device, region), logits, scale, VOCABULARY, kind.sampling.candidates());
     var likeliest = new Sampling.Likeliest(top.values().toFloats(), top.ids().toInts(), top.total().toFloats()[0], VOCABULARY);
     region.release(mark);
     return kind.sampling.choose(likeliest, ++position % 1000 + 1).orElseGet(this::all);

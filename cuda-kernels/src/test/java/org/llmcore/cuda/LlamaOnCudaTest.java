@@ -1,6 +1,7 @@
 package org.llmcore.cuda;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -136,10 +137,30 @@ class LlamaOnCudaTest {
     }
   }
 
+  /// Logits that the host changes for a penalty, draws among the likeliest and such that reach beyond them, side by side.
+  @Test
+  void drawsTheSameTokensAsTheCpu() {
+    List<List<Integer>> expected;
+    try (var device = new CpuDevice(true, 1); var model = model(device, Precision.F32)) {
+      expected = drawn(device, model);
+    }
+    try (var model = model(cuda, Precision.F32)) {
+      assertThat(drawn(cuda, model)).isEqualTo(expected).doesNotHaveDuplicates();
+    }
+  }
+
+  private static List<List<Integer>> drawn(Device device, LanguageModel model) {
+    var samplings = List.of(new Sampling(0.9, 50, 0.95, 0.01, 1.3, 7), new Sampling(20, 0, 1, 0, 1, 8), new Sampling(1, 0, 0.9, 0, 1, 9), new Sampling(1, 0, 1, 0.05, 1, 10));
+    try (var generator = new Generator(device, model.decoder(), model.tokenizer(), 3, 32)) {
+      var requests = samplings.stream().map(s -> new Generator.Request(new int[] {1, 17, 200}, 8, s, List.of(), Generator.Listener.NONE)).toList();
+      return generator.generate(requests).stream().map(g -> Arrays.stream(g.ids()).boxed().toList()).toList();
+    }
+  }
+
   private static List<Integer> text(Device device, LanguageModel model) {
     try (var generator = new Generator(device, model.decoder(), model.tokenizer(), 1, 32)) {
       var request = new Generator.Request(new int[] {1, 17, 200}, 8, Sampling.GREEDY, List.of(), Generator.Listener.NONE);
-      return java.util.Arrays.stream(generator.generate(request).ids()).boxed().toList();
+      return Arrays.stream(generator.generate(request).ids()).boxed().toList();
     }
   }
 }

@@ -100,7 +100,7 @@ public final class Generator implements AutoCloseable {
       }
       var p = Pass.inference(new Counting(), step);
       var logits = forward(p, model, cache, sequences, counts, new int[Arrays.stream(counts).sum()]);
-      likeliest(p, logits, model.config().vocabulary(), new float[slots]);
+      likeliest(p, logits, model.config().vocabulary(), new float[slots], TopK.MOST);
       return new Plan(cacheRegion.high(), step.high());
     }
   }
@@ -179,20 +179,22 @@ public final class Generator implements AutoCloseable {
     var counts = running.stream().mapToInt(r -> r.pending().length).toArray();
     var ids = running.stream().flatMapToInt(r -> Arrays.stream(r.pending())).toArray();
     var sequences = running.stream().map(r -> r.sequence).toList();
-    var scales = new float[running.size()];
-    for (int i = 0; i < scales.length; i++) scales[i] = running.get(i).request.sampling().scale();
+    var samplings = running.stream().map(r -> r.request.sampling()).toList();
+    var scales = new float[samplings.size()];
+    for (int i = 0; i < scales.length; i++) scales[i] = samplings.get(i).scale();
+    int most = samplings.stream().mapToInt(Sampling::candidates).max().orElseThrow();
+    boolean penalised = samplings.stream().anyMatch(Sampling::penalises);
     var logits = new Tensor[1];
     var top = new TopK.Forward[1];
-    boolean penalised = running.stream().anyMatch(r -> r.request.sampling().penalises());
     Runnable work = () -> {
       logits[0] = forward(p, model, cache, sequences, counts, ids);
-      if (!penalised) top[0] = likeliest(p, logits[0], known(), scales);
+      if (!penalised) top[0] = likeliest(p, logits[0], known(), scales, most);
     };
     if (ids.length == sequences.size()) device.together(work);
     else work.run(); // reads a prompt: no other step is like it
     if (penalised) {
       for (int i = 0; i < running.size(); i++) running.get(i).penalise(logits[0].slice(i, i + 1));
-      top[0] = likeliest(p, logits[0], known(), scales);
+      top[0] = likeliest(p, logits[0], known(), scales, most);
     }
     choose(running, logits[0], top[0]);
   }
@@ -211,13 +213,14 @@ public final class Generator implements AutoCloseable {
     }
   }
 
-  /// What tokens are chosen from: the likeliest of logits (S,V), at most `TopK.MOST` of each.
+  /// What tokens are chosen from: the likeliest of logits (S,V).
   /// @param known tokens that may be chosen
   /// @param scales of each sequence
-  private static TopK.Forward likeliest(Pass p, Tensor logits, int known, float[] scales) {
+  /// @param most of each sequence
+  private static TopK.Forward likeliest(Pass p, Tensor logits, int known, float[] scales, int most) {
     var scale = p.empty(DType.F32, scales.length);
     if (p.region().backed()) p.device().upload(MemorySegment.ofArray(scales), scale);
-    return TopK.apply(p, logits, scale, known, Math.min(TopK.MOST, known));
+    return TopK.apply(p, logits, scale, known, Math.min(most, known));
   }
 
   /// Logits (S,V) after the last new token of each sequence.

@@ -6,6 +6,7 @@ import java.util.stream.IntStream;
 
 import org.llmcore.InvalidInput;
 import org.llmcore.op.Dropout;
+import org.llmcore.op.TopK;
 
 /// How the next token is chosen. Filters apply in the order Hugging Face applies them: repetition penalty, temperature,
 /// top-k, top-p, min-p.
@@ -85,6 +86,12 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
   /// What differences of logits are multiplied by: 1 / temperature, within the range of a float.
   public float scale() {
     return temperature == 0 ? 1 : (float) Math.min(1 / temperature, 1e30);
+  }
+
+  /// How many of the likeliest tokens `choose` wants: enough for greedy decoding and top-k up to `TopK.MOST`, for other draws enough most of the time.
+  public int candidates() {
+    if (temperature == 0) return 1;
+    return topK == 0 ? TopK.MOST : Math.min(topK, TopK.MOST);
   }
 
   /// Draws from the distribution that the filters leave.

@@ -10,6 +10,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 import org.llmcore.InvalidInput;
+import org.llmcore.op.TopK;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -152,6 +153,7 @@ class SamplingTest {
       if (found.isPresent()) assertThat(found.getAsInt()).as(sampling + " round " + round).isEqualTo(all);
       else unsettled++;
       assertThat(sampling.choose(top(logits, sampling.scale(), n), position)).hasValue(all);
+      if (sampling.candidates() < TopK.MOST) assertThat(sampling.choose(top(logits, sampling.scale(), Math.min(n, sampling.candidates())), position)).hasValue(all);
       if (temperature == 0) assertThat(found).isPresent();
     }
     assertThat(unsettled).isBetween(2_000, 12_000);
