@@ -15,7 +15,7 @@
 // at even addresses only. A step of 16 columns takes 4 neighbours from each lane of a row: k may be permuted as long as x is permuted alike, and so
 // a word of codes holds what one lane wants. By counting, 4 to 5 instructions decode a weight for all rows.
 #include "ggml.cuh"
-#include "skinny.cuh"
+#include "quant_mma.cuh"
 
 static constexpr int OUTPUTS = 16, SLAB = 256, UNITS = SLAB / 32;
 
@@ -79,24 +79,8 @@ template <int TYPE> struct Coded {
 
   // 4 codes less the middle as two pairs of bf16.
   static MEMBER void decode(uint32_t& first, uint32_t& second, uint32_t w) {
-    if constexpr (TYPE == Q8_0) {
-      float f[4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) f[i] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7650 + i)) - (8388608.0f + MIDDLE);   // 2^23 + code, exact
-      first = pack2(f[0], f[1]), second = pack2(f[2], f[3]);
-    } else {
-      const bf162 less = __float2bfloat162_rn(128.0f + MIDDLE);
-      uint32_t pair[2];
-#pragma unroll
-      for (int i = 0; i < 2; i++) {   // 0x4300 + code is 128 + code
-        const uint32_t raised = __byte_perm(w, 0x43434343u, i ? 0x4342 : 0x4140);
-        bf162 v;
-        memcpy(&v, &raised, 4);
-        v = __hsub2(v, less);
-        memcpy(&pair[i], &v, 4);
-      }
-      first = pair[0], second = pair[1];
-    }
+    if constexpr (TYPE == Q8_0) decode_byte(first, second, w, MIDDLE);
+    else decode_small(first, second, w, __float2bfloat162_rn(128.0f + MIDDLE));
   }
 };
 
@@ -147,25 +131,16 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
           mma_bf16_16816(part, w[s], pairs);
           if (F::LEAST) mma_bf16_16816(sum, ones, pairs);
           if (!F::HALVES && s == 0) continue;
-          total[j][0] = fmaf(a.scale[s], part[0], total[j][0]), total[j][1] = fmaf(a.scale[s], part[1], total[j][1]);
-          total[j][2] = fmaf(b.scale[s], part[2], total[j][2]), total[j][3] = fmaf(b.scale[s], part[3], total[j][3]);
+          scaled(total[j], part, a.scale[s], b.scale[s]);
           if (F::HALVES) part[0] = part[1] = part[2] = part[3] = 0.0f;
         }
-        if (F::LEAST) {
-          total[j][0] = fmaf(a.least, sum[0], total[j][0]), total[j][1] = fmaf(a.least, sum[1], total[j][1]);
-          total[j][2] = fmaf(b.least, sum[2], total[j][2]), total[j][3] = fmaf(b.least, sum[3], total[j][3]);
-        }
+        if (F::LEAST) scaled(total[j], sum, a.least, b.least);
       }
     }
     __syncwarp();   // the buffer may be filled again
   }
   __syncthreads();   // and those of other warps be used for sums
-  combine(total, raw);
-#pragma unroll 1
-  for (int e = threadIdx.x; e < OUTPUTS * J * 8; e += 256) {
-    const int n = e % OUTPUTS, r = e / OUTPUTS;
-    if (first + n < N && r0 + r < rows) sink(ydt, y, add, (long long)(r0 + r) * N + first + n, combined<J>(raw, n, r));
-  }
+  finish(total, raw, y, ydt, add, first, r0, rows, N);
 }
 
 #define PARAMETERS void *y, int ydt, int add, const bf16 *x, const unsigned char *codes, int width, int rows, int N, int K

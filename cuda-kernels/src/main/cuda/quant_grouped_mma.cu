@@ -17,7 +17,7 @@
 // each, as they lie in memory: k may be permuted as long as x is permuted alike. Codes are fetched one slab ahead; what hides the latency are three
 // blocks on a multiprocessor: 17.9 µs for 11008x4096 in 4 bits on an H100 where two blocks took 25.9 with four slabs ahead, and two blocks of 32
 // outputs 32.9 with one.
-#include "skinny.cuh"
+#include "quant_mma.cuh"
 
 // Codes of a lane's 32 columns of one row, and what is needed of its group.
 template <int BITS> struct Slab {
@@ -33,22 +33,11 @@ template <int BITS> __device__ __forceinline__ int shift_of(int q, int half) { r
 template <int BITS> __device__ __forceinline__ void decode(uint32_t (&pair)[2], const Slab<BITS>& s, int q, int half, int t, bf162 less) {
   auto word = [](const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; };
   if constexpr (BITS == 8) {
-    const uint32_t w = word(half ? s.codes[1] : s.codes[0], t);
-    float f[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) f[i] = __uint_as_float(__byte_perm(w, 0x4b000000u, 0x7650 + i)) - (8388608.0f + s.zero);   // 2^23 + code, exact
-    pair[0] = pack2(f[0], f[1]), pair[1] = pack2(f[2], f[3]);
+    decode_byte(pair[0], pair[1], word(half ? s.codes[1] : s.codes[0], t), s.zero);
   } else {
     uint32_t w = word(s.codes[0], t) >> shift_of<BITS>(q, half) & (BITS == 4 ? 0x0f0f0f0fu : 0x03030303u);
     if constexpr (BITS == 3) w |= (word(s.codes[1], t) >> (2 * q + half) & 0x01010101u) << 2;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {   // 0x4300 + code is 128 + code
-      const uint32_t raised = __byte_perm(w, 0x43434343u, i ? 0x4342 : 0x4140);
-      bf162 v;
-      memcpy(&v, &raised, 4);
-      v = __hsub2(v, less);
-      memcpy(&pair[i], &v, 4);
-    }
+    decode_small(pair[0], pair[1], w, less);
   }
 }
 
@@ -101,17 +90,11 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
           const uint32_t b0[2] = {v.x, v.y}, b1[2] = {v.z, v.w};
           mma_bf16_16816(part, a[2 * c], b0), mma_bf16_16816(part, a[2 * c + 1], b1);
         }
-        total[j][0] = fmaf(low.scale, part[0], total[j][0]), total[j][1] = fmaf(low.scale, part[1], total[j][1]);
-        total[j][2] = fmaf(high.scale, part[2], total[j][2]), total[j][3] = fmaf(high.scale, part[3], total[j][3]);
+        scaled(total[j], part, low.scale, high.scale);
       }
     }
   }
-  combine(total, raw);
-#pragma unroll 1
-  for (int e = threadIdx.x; e < 16 * J * 8; e += 256) {
-    const int n = e % 16, r = e / 16;
-    if (first + n < N && r0 + r < rows) sink(ydt, y, add, (long long)(r0 + r) * N + first + n, combined<J>(raw, n, r));
-  }
+  finish(total, raw, y, ydt, add, first, r0, rows, N);
 }
 
 #define PARAMETERS                                                                                                                                  \

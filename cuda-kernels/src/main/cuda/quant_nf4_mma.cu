@@ -10,14 +10,14 @@
 // A block takes 8, 16 or 32 rows. A level is three bf16 planes whose sum it is (split3), so products are exact, and a block's absmax is applied once
 // to its sum in f32. The planes of the 16 levels stand in shared memory once for each lane, so that lanes with different codes do not meet in a bank:
 // one access of 8 bytes, two instructions for its address and 1.5 to pair neighbours decode a weight for all rows. By counting, 11008x4096 with 8 rows takes a
-// multiprocessor of an H200 some 14 µs of shared memory and as much of instructions beside 7 of bytes; decoded into f32 and multiplied there it took 149.
+// multiprocessor of an H200 some 12 µs of shared memory and as much of instructions, at once, beside 7 of bytes; decoded into f32 and multiplied there it took 149.
 //
 // k is split into slabs of 128 columns, slab i to warp i mod 8, and the warps' sums are combined as a tree: a row's bits depend neither on the
 // number of rows nor on its neighbours. A lane holds 16 columns of each of a slab's two blocks in two rows of W, 8 bytes each, as they lie in memory: k
 // may be permuted as long as x is permuted alike. Codes and absmax are fetched one slab ahead; what hides the latency are three blocks on a multiprocessor, two with more rows,
 // and that many have registers only for 8 columns at a time.
 #include "nf4.cuh"
-#include "skinny.cuh"
+#include "quant_mma.cuh"
 
 static constexpr int LANE_LEVELS = 16 * 32;
 
@@ -28,9 +28,10 @@ struct Slab {
   float scale;           // of both: an even block and the next
 };
 
-// The planes of the level whose code begins at bit `at` of w: 8 leading bits and the next 8; the last 8. `lane` is the lane's first level.
-__device__ __forceinline__ uint2 level(const unsigned char* lane, uint32_t w, int at) {
-  return *reinterpret_cast<const uint2*>(lane + ((at < 8 ? w << (8 - at) : w >> (at - 8)) & 0xf00u));
+// The planes of the level whose code begins at bit `at` of w: 8 leading bits and the next 8; the last 8. `lane` is the place of the lane's first level, below 256.
+__device__ __forceinline__ uint2 level(const uint2* levels, uint32_t lane, uint32_t w, int at) {
+  const uint32_t place = ((at < 8 ? w << (8 - at) : w >> (at - 8)) & 0xf00u) | lane;
+  return *reinterpret_cast<const uint2*>(reinterpret_cast<const unsigned char*>(levels) + place);
 }
 
 // 16 rows of W against 8·J of x.
@@ -38,7 +39,7 @@ template <int J>
 __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x, const unsigned char* codes, const float* tables, const void* absmax,
                                         const float* scale, const float* offset, int rows, int N, int K) {
   DYN_SHARED(raw);
-  __shared__ uint2 levels[LANE_LEVELS];
+  __shared__ uint2 levels[LANE_LEVELS];   // 256 bytes a level, 8 of them a lane's
   __shared__ float map[256];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, q = lane & 3, first = blockIdx.x * 16, r0 = blockIdx.y * 8 * J;
   for (int i = threadIdx.x; i < LANE_LEVELS; i += 256) {
@@ -49,7 +50,7 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
   map[threadIdx.x] = tables[16 + threadIdx.x];
   const float least = scale ? offset[0] : 0.0f;
   __syncthreads();
-  const unsigned char* mine = reinterpret_cast<const unsigned char*>(levels + lane);
+  const uint32_t mine = lane * sizeof(uint2);
 
   float total[J][4] = {};
   Slab next[2];
@@ -92,7 +93,7 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
         uint32_t a[2][3][4];
 #pragma unroll
         for (int i = 0; i < 8; i++) {   // byte i / 2 of a row of W holds two neighbours, the first in its high half
-          const uint2 u = level(mine, w[i % 2], i / 2 * 8 + 4), v = level(mine, w[i % 2], i / 2 * 8);
+          const uint2 u = level(levels, mine, w[i % 2], i / 2 * 8 + 4), v = level(levels, mine, w[i % 2], i / 2 * 8);
           uint32_t(&to)[3][4] = a[i / 4];
           to[0][i % 4] = __byte_perm(u.x, v.x, 0x5410), to[1][i % 4] = __byte_perm(u.x, v.x, 0x7632), to[2][i % 4] = __byte_perm(u.y, v.y, 0x5410);
         }
@@ -108,19 +109,11 @@ __device__ __forceinline__ void product(void* y, int ydt, int add, const bf16* x
       }
       const float s = b ? largest[0][1] : largest[0][0], t = b ? largest[1][1] : largest[1][0];
 #pragma unroll
-      for (int j = 0; j < J; j++) {
-        total[j][0] = fmaf(s, part[j][0], total[j][0]), total[j][1] = fmaf(s, part[j][1], total[j][1]);
-        total[j][2] = fmaf(t, part[j][2], total[j][2]), total[j][3] = fmaf(t, part[j][3], total[j][3]);
-      }
+      for (int j = 0; j < J; j++) scaled(total[j], part[j], s, t);
     }
     settle();
   }
-  combine(total, raw);
-#pragma unroll 1
-  for (int e = threadIdx.x; e < 16 * J * 8; e += 256) {
-    const int n = e % 16, r = e / 16;
-    if (first + n < N && r0 + r < rows) sink(ydt, y, add, (long long)(r0 + r) * N + first + n, combined<J>(raw, n, r));
-  }
+  finish(total, raw, y, ydt, add, first, r0, rows, N);
 }
 
 #define PARAMETERS                                                                                                                            \
