@@ -3,7 +3,7 @@
 #
 #   benchmarks/compare-gemm.sh PYTHON f32|bf16 [ROUNDS] [M,N,K …]      e.g. compare-gemm.sh venv/bin/python f32 3 512,768,768
 #
-# PYTHON has torch; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package ($CLASSES is another class path). The bf16 figures are those of AMX where
+# PYTHON has torch; a JDK 25 is found by java25.sh, or is $JAVA; build first: mvn -q -DskipTests package ($CLASSES is another class path). The bf16 figures are those of AMX where
 # LLM_CPU_TIER and the processor say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ rounds=${3:-3}
 shift $(( $# < 3 ? $# : 3 ))
 shapes=("${@:-512,768,768}")
 [ $# -gt 0 ] || shapes=(512,768,768 2048,288,768 512,2048,2048 512,5632,2048 2048,2048,2048 128,4096,4096)
-java=${JAVA:-java}
+java=$(benchmarks/java25.sh)
 threads=${LLM_THREADS:-2}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -3,7 +3,7 @@
 #
 #   benchmarks/compare-torch.sh PYTHON [ROUNDS] [SHAPE:METHOD[:recompute] …]      e.g. compare-torch.sh venv/bin/python 3 15M:full 1.1B:lora:recompute
 #
-# PYTHON has torch, transformers and peft; `java` (or $JAVA) is a JDK 25; build first: mvn -q -DskipTests package. OURS=f32|bf16-weights|bf16
+# PYTHON has torch, transformers and peft; a JDK 25 is found by java25.sh, or is $JAVA; build first: mvn -q -DskipTests package. OURS=f32|bf16-weights|bf16
 # and PEER=f32|bf16 are what either computes in, STEPS how many steps a round takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ python=$1
 rounds=${2:-3}
 shift $(( $# < 2 ? $# : 2 ))
 cases=("${@:-15M:full}")
-java=${JAVA:-java}
+java=$(benchmarks/java25.sh)
 threads=${LLM_THREADS:-2}
 ours=${OURS:-f32}
 peer=${PEER:-f32}

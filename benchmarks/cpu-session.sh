@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 python=$1
 shift
 sections=${*:-machine checks roofline gemm steps decode}
-export JAVA=${JAVA:-java} CLASSES=${CLASSES:-benchmarks/target/benchmarks.jar} LLM_THREADS=2
+JAVA=$(benchmarks/java25.sh) || exit 2
+export JAVA CLASSES=${CLASSES:-benchmarks/target/benchmarks.jar} LLM_THREADS=2
 cores=$(lscpu -p=CPU,CORE | awk -F, '!/^#/ && !seen[$2]++ { print $1 }' | head -n 2 | paste -sd, -)
 flags="--add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED"
 
