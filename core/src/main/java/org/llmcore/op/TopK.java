@@ -4,8 +4,8 @@ import org.llmcore.tensor.DType;
 import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
-/// The k largest of each row, and what all of the row weigh beside the largest: what choosing a token needs of logits, so that
-/// neither do they leave the device nor are they sorted.
+/// The k largest of each row, and the weight of the whole row beside the largest: what choosing a token needs of its logits, which
+/// then neither leave the device nor are sorted.
 ///
 ///     values[r,i] = x[r, ids[r,i]]        falling; of equals the lowest id first; NaN counts as larger than +∞
 ///     total[r] = Σ_c exp((x[r,c] − max_c x[r,c]) · scale[r])
@@ -18,7 +18,8 @@ import org.llmcore.tensor.Tensor;
 /// | x      | (R,V) | f32 bf16 f16 | read                                      |
 /// | scale  | (R)   | f32          | read: 1 / temperature, finite and above 0 |
 ///
-/// R = rows of x, 1 ≤ k ≤ n ≤ V; c runs over the first n columns, the others are padding. −0 equals 0 and comes back as 0. The sum over c by rule 3 of `Kernel`. No gradient. Cost 4Rn flops, Rn elements moved.
+/// R = rows of x, 1 ≤ k ≤ n ≤ V; c runs over the first n columns, the others are padding. −0 equals 0 and comes back as 0. The sum
+/// over c by rule 3 of `Kernel`. No gradient. Cost 4Rn flops, Rn elements moved.
 public sealed interface TopK extends Kernel {
   /// The largest k of every device.
   int MOST = 64;

@@ -107,6 +107,11 @@ public abstract class OperatorContract {
       Arrays.fill(row, 2);
       assertTop(TopK.apply(p, x.set(row), one, 3000, 5), new float[] {2, 2, 2, 2, 2}, new int[] {0, 1, 2, 3, 4}, 3000);
       Arrays.fill(row, never);
+      row[1000] = 3;
+      row[2000] = Math.nextDown(3f);
+      var cold = region.carve(DType.F32, Shape.of(1)).set(new float[] {1e30f});
+      assertTop(TopK.apply(p, x.set(row), cold, 3000, 2), new float[] {3, Math.nextDown(3f)}, new int[] {1000, 2000}, 1);
+      Arrays.fill(row, never);
       row[2999] = -0f;
       row[7] = 0;
       row[5] = -0f;
