@@ -210,7 +210,7 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     for (int rows : new int[] {1, 32}) {
       out.add(new GpuCase("top " + TopK.MOST + " of " + rows + "x" + v, 0, 4.0 * rows * v,
           (r, n) -> new TopK.Forward(r.carve(F32, Shape.of(rows, TopK.MOST)), r.carve(I32, Shape.of(rows, TopK.MOST)), r.carve(F32, Shape.of(rows)),
-              n.carve(r, F32, rows, v), n.carve(r, F32, rows), v)));
+              n.carve(r, F32, rows, v), ones(r, rows), v)));
     }
     out.add(new GpuCase("adamw", 0, 28.0 * h * f, (r, n) -> {
       var w = n.carve(r, F32, f, h);
@@ -248,5 +248,11 @@ record GpuCase(String name, double flops, double bytes, int copies, BiFunction<R
     };
     w.parts().forEach(p -> noise.fill(p.tensor()));
     return w;
+  }
+
+  private static Tensor ones(Region region, int n) {
+    var values = new float[n];
+    Arrays.fill(values, 1);
+    return region.carve(F32, Shape.of(n)).set(values);
   }
 }

@@ -1,5 +1,6 @@
 package org.llmcore.bench;
 
+import java.util.Arrays;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 
@@ -184,7 +185,7 @@ public class OperatorBenchmark {
         yield new CrossEntropy.Fused(f32(CHUNK), x == DType.F32 ? z : in(CHUNK, vocabulary), z, ids(CHUNK, vocabulary), 1e-3f);
       }
       case SOFTMAX -> new Softmax.Forward(in(tokens, hidden), in(tokens, hidden), false);
-      case TOP_K -> new TopK.Forward(f32(SEQUENCES, TopK.MOST), region.carve(DType.I32, Shape.of(SEQUENCES, TopK.MOST)), f32(SEQUENCES), in(SEQUENCES, vocabulary), f32(SEQUENCES), vocabulary);
+      case TOP_K -> new TopK.Forward(f32(SEQUENCES, TopK.MOST), region.carve(DType.I32, Shape.of(SEQUENCES, TopK.MOST)), f32(SEQUENCES), in(SEQUENCES, vocabulary), ones(SEQUENCES), vocabulary);
       case DROPOUT -> new Dropout.Mask(Sink.write(in(tokens, hidden)), in(tokens, hidden), 0.1f, 42, 0);
       case GELU -> new Unary.Forward(in(tokens, hidden), in(tokens, hidden), Unary.Function.GELU);
       case REDUCE_SUM -> new Reduce.Forward(in(tokens, 1), in(tokens, hidden), 1, Reduce.Function.SUM);
@@ -224,6 +225,12 @@ public class OperatorBenchmark {
   /// A tensor in the dtype of activations and weights.
   private Tensor in(int... dims) {
     return filled(x, dims);
+  }
+
+  private Tensor ones(int n) {
+    var values = new float[n];
+    Arrays.fill(values, 1);
+    return region.carve(DType.F32, Shape.of(n)).set(values);
   }
 
   private Tensor f32(int... dims) {

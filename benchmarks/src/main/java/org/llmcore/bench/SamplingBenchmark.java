@@ -1,8 +1,11 @@
 package org.llmcore.bench;
 
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -27,7 +30,7 @@ import org.llmcore.tensor.Shape;
 import org.llmcore.tensor.Tensor;
 
 /// Choosing one token from 32,000 logits: from all of them, and from the likeliest that `TopK` finds, with all of them where those do not settle it. The
-/// logits fall as −1.6 · ln(rank), in no order of ids: some 95 % of the probability lies on the first 64. Every call draws at another position.
+/// logits fall as −1.6 · ln(rank), in no order of ids: by arithmetic 94 % of the probability lies on the first 64, 99 % at temperature 0.8. Every call draws at another position.
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -63,15 +66,10 @@ public class SamplingBenchmark {
   public void setup() {
     device = CpuDevice.open();
     region = Region.growing("logits");
+    var ranks = new ArrayList<>(IntStream.rangeClosed(1, VOCABULARY).boxed().toList());
+    Collections.shuffle(ranks, new Random(1));
     var values = new float[VOCABULARY];
-    for (int i = 0; i < values.length; i++) values[i] = (float) (-1.6 * Math.log(i + 1));
-    var random = new Random(1);
-    for (int i = values.length - 1; i > 0; i--) {
-      int j = random.nextInt(i + 1);
-      float v = values[i];
-      values[i] = values[j];
-      values[j] = v;
-    }
+    for (int i = 0; i < values.length; i++) values[i] = (float) (-1.6 * Math.log(ranks.get(i)));
     logits = region.carve(DType.F32, Shape.of(1, VOCABULARY)).set(values);
     scale = region.carve(DType.F32, Shape.of(1)).set(kind.sampling.scale());
   }

@@ -29,10 +29,10 @@ final class TopKCpu {
       largest(lanes, x, n, found, k.k());
       for (int i = 0; i < k.k(); i++) {
         long key = Memory.i64(found + 8L * i);
-        Memory.f32(k.values().address() + 4 * (r * k.k() + i), value(key));
-        Memory.i32(k.ids().address() + 4 * (r * k.k() + i), id(key));
+        Memory.f32(k.values().address() + 4 * (r * k.k() + i), TopK.value(key));
+        Memory.i32(k.ids().address() + 4 * (r * k.k() + i), TopK.id(key));
       }
-      float max = value(Memory.i64(found));
+      float max = TopK.value(Memory.i64(found));
       float scale = Memory.f32(k.scale().address() + 4 * r);
       Rows.clear(partials);
       for (int c = 0; c < n; c += PIECE) {
@@ -55,31 +55,13 @@ final class TopKCpu {
       for (int i = c; i < c + m; i++) {
         float v = Memory.f32(x + 4L * i);
         if (count == k && v <= least) continue;
-        long key = key(v, i);
+        long key = TopK.key(v, i);
         if (count == k && key <= Memory.i64(keys + 8L * (k - 1))) continue; // NaN after k of them
         int at = count < k ? count++ : k - 1;
         for (; at > 0 && Memory.i64(keys + 8L * (at - 1)) < key; at--) Memory.i64(keys + 8L * at, Memory.i64(keys + 8L * (at - 1)));
         Memory.i64(keys + 8L * at, key);
-        least = value(Memory.i64(keys + 8L * (count - 1)));
+        least = TopK.value(Memory.i64(keys + 8L * (count - 1)));
       }
     }
-  }
-
-  /// A number that is larger for a larger value, and for a lower id of equal values; NaN is largest, −0 is 0.
-  private static long key(float value, int id) {
-    return (long) mirrored(Float.floatToIntBits(value + 0f)) << 32 | ~id & 0xffff_ffffL;
-  }
-
-  private static float value(long key) {
-    return Float.intBitsToFloat(mirrored((int) (key >> 32)));
-  }
-
-  private static int id(long key) {
-    return ~(int) key;
-  }
-
-  /// From the bits of a float to an integer of the same order, and back.
-  private static int mirrored(int bits) {
-    return bits ^ bits >> 31 & 0x7fff_ffff;
   }
 }

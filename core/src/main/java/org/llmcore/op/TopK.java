@@ -24,6 +24,26 @@ public sealed interface TopK extends Kernel {
   /// The largest k of every device.
   int MOST = 64;
 
+  /// A number that is larger for a larger value, and of equal values for a lower id; NaN is largest, −0 is 0.
+  static long key(float value, int id) {
+    return (long) mirrored(Float.floatToIntBits(value + 0f)) << 32 | ~id & 0xffff_ffffL;
+  }
+
+  /// The value of a key.
+  static float value(long key) {
+    return Float.intBitsToFloat(mirrored((int) (key >> 32)));
+  }
+
+  /// The id of a key.
+  static int id(long key) {
+    return ~(int) key;
+  }
+
+  /// From the bits of a float to an integer of the same order, and back.
+  private static int mirrored(int bits) {
+    return bits ^ bits >> 31 & 0x7fff_ffff;
+  }
+
   /// @param n columns to look at
   /// @throws IllegalArgumentException if n is not 1 … V, or k not 1 … n, or more than `MOST`
   record Forward(Tensor values, Tensor ids, Tensor total, Tensor x, Tensor scale, int n) implements TopK {

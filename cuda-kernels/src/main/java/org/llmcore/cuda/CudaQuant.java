@@ -69,28 +69,29 @@ final class CudaQuant {
 
   private static void onTensorCores(Launch l, QuantMatMul.Product k) {
     int rows = k.x().rows();
-    int tile = rows <= 8 ? 8 : rows <= 16 && !(k.w() instanceof Blocks) ? 16 : 32;
-    int sums = 4 * 4 * tile * OUTPUTS; // bytes: of half of the eight warps at a time
+    int tile = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
     switch (k.w()) {
-      case Grouped w -> size(beginMma(l, "quant_grouped_mma", w.bits() + "_" + tile, tile, sums, k).pointer(w.codes()).tensor(w.scales())
+      case Grouped w -> size(beginMma(l, "quant_grouped_mma", w.bits() + "_", tile, 0, k).pointer(w.codes()).tensor(w.scales())
           .pointer(w.zeros()).i32(w.groupSize()).i32(w.groups()).i32(w.codes().columns()), rows, w).run();
       case Nf4 w -> {
         var tables = l.table("nf4", CudaQuant::tables);
-        size(nf4(beginMma(l, "quant_nf4_mma", "" + tile, tile, sums, k), w, tables), rows, w).run();
+        size(nf4(beginMma(l, "quant_nf4_mma", "", tile, 0, k), w, tables), rows, w).run();
       }
       case Blocks w -> {
         int pieces = (bytes(w, BLOCKS_SLAB) + 30) / 16; // of a slab of one row, wherever it begins
         int buffers = 2 * MMA_WARPS * OUTPUTS * 16 * (pieces | 1);
-        size(beginMma(l, "quant_blocks_mma", w.type() + "_" + tile, tile, Math.max(sums, buffers), k).pointer(w.codes())
+        size(beginMma(l, "quant_blocks_mma", w.type() + "_", rows <= 8 ? 8 : 32, buffers, k).pointer(w.codes())
             .i32(w.codes().columns()), rows, w).run();
       }
     }
   }
 
   /// Geometry, destination and x.
-  private static Launch beginMma(Launch l, String family, String variant, int tile, int shared, QuantMatMul.Product k) {
-    return l.of(family, family + "_" + variant).grid((k.w().outputs() + OUTPUTS - 1) / OUTPUTS, (k.x().rows() + tile - 1) / tile, 1)
-        .threads(32 * MMA_WARPS).shared(shared).sink(k.y()).pointer(k.x());
+  /// @param buffers bytes of shared memory for what sums take turns with
+  private static Launch beginMma(Launch l, String family, String variant, int tile, int buffers, QuantMatMul.Product k) {
+    int sums = 4 * 4 * tile * OUTPUTS; // bytes: of half of the eight warps at a time
+    return l.of(family, family + "_" + variant + tile).grid((k.w().outputs() + OUTPUTS - 1) / OUTPUTS, (k.x().rows() + tile - 1) / tile, 1)
+        .threads(32 * MMA_WARPS).shared(Math.max(sums, buffers)).sink(k.y()).pointer(k.x());
   }
 
   /// Bytes of `columns` columns of a row.

@@ -122,17 +122,13 @@ public record Sampling(double temperature, int topK, double topP, double minP, d
     return known < kept && n == known ? -1 : n - 1;
   }
 
-  /// Ids by falling logit, equals by rising id: one sort of longs, the logit's order in the upper half, the id in the lower.
+  /// Ids by falling logit, equals by rising id.
   private static int[] descending(float[] logits) {
-    var keys = new long[logits.length];
-    for (int i = 0; i < keys.length; i++) {
-      int bits = Float.floatToIntBits(logits[i] + 0f); // −0 + 0 is 0, so that equals stand by id
-      int rising = bits ^ (bits >> 31 & 0x7fffffff);
-      keys[i] = (long) ~rising << 32 | i;
-    }
-    Arrays.sort(keys);
-    var order = new int[keys.length];
-    for (int i = 0; i < order.length; i++) order[i] = (int) keys[i];
+    var rising = new long[logits.length];
+    for (int i = 0; i < rising.length; i++) rising[i] = TopK.key(logits[i], i);
+    Arrays.sort(rising);
+    var order = new int[rising.length];
+    for (int i = 0; i < order.length; i++) order[i] = TopK.id(rising[order.length - 1 - i]);
     return order;
   }
 
